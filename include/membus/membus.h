@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* membus.h - all of membus. See README.md; each header is the manual of its part. */
+#ifndef MEMBUS_MEMBUS_H
+#define MEMBUS_MEMBUS_H
+
+#include <membus/access.h>
+#include <membus/error.h>
+#include <membus/import.h>
+#include <membus/inspect.h>
+#include <membus/listener.h>
+#include <membus/ram.h>
+#include <membus/region.h>
+#include <membus/space.h>
+#include <membus/system.h>
+#include <membus/types.h>
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#include "ram/block.h"
+
+#include "base/error.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Blocks start at multiples of 64 pages, so that no two share a word of a page bitmap. */
+#define BLOCK_ALIGN (64 * 4096ULL)
+
+RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const char *idstr, HostMemory memory,
+                           hwaddr used_length, hwaddr max_length, int fd, hwaddr fd_offset)
+{
+    RAMBlock *block = malloc(sizeof *block);
+    char *name = text_copy(idstr);
+
+    if (!block || !name) {
+        free(block);
+        free(name);
+        fail_no_memory("a RAM block");
+        return NULL;
+    }
+    *block = (RAMBlock){
+        .host = memory.host,
+        .offset = list->next_offset,
+        .used_length = used_length,
+        .max_length = max_length,
+        .page_size = hostmem_page_size(),
+        .fd = fd,
+        .fd_offset = fd_offset,
+        .mr = mr,
+        .idstr = name,
+        .list = list,
+        .by_host = {.first = (uintptr_t)memory.host,
+                    .last = (uintptr_t)memory.host + max_length - 1},
+    };
+    list->next_offset += (max_length + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
+    list->count++;
+    interval_insert(&list->by_host, &block->by_host);
+    return block;
+}
+
+void ram_block_destroy(RAMBlock *block)
+{
+    interval_remove(&block->list->by_host, &block->by_host);
+    block->list->count--;
+    if (!block->preallocated) {
+        hostmem_unmap(&(HostMemory){block->host, hostmem_round(block->max_length)});
+    }
+    if (block->fd >= 0) {
+        close(block->fd);
+    }
+    free(block->idstr);
+    free(block);
+}
+
+RAMBlock *ram_list_find_host(RamList *list, const void *host, ram_addr_t *offset)
+{
+    IntervalNode *node = interval_first_overlap(list->by_host, (uintptr_t)host, (uintptr_t)host);
+
+    if (!node) {
+        return NULL;
+    }
+    if (offset) {
+        *offset = (uintptr_t)host - node->first;
+    }
+    return container_of(node, RAMBlock, by_host);
+}
+
+struct Collected {
+    RAMBlock **blocks;
+    size_t count;
+};
+
+static bool collect(IntervalNode *node, void *opaque)
+{
+    struct Collected *all = opaque;
+
+    all->blocks[all->count++] = container_of(node, RAMBlock, by_host);
+    return false;
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    const RAMBlock *x = *(RAMBlock *const *)a, *y = *(RAMBlock *const *)b;
+
+    if (x->max_length != y->max_length) {
+        return x->max_length > y->max_length ? -1 : 1;
+    }
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+int ram_list_for_each(RamList *list, int (*visit)(RAMBlock *block, void *opaque), void *opaque)
+{
+    struct Collected all = {malloc(list->count * sizeof *all.blocks + 1), 0};
+    int result = 0;
+
+    if (!all.blocks) {
+        return fail_no_memory("a list of RAM blocks");
+    }
+    interval_for_each_overlap(list->by_host, 0, UINT64_MAX, collect, &all);
+    qsort(all.blocks, all.count, sizeof *all.blocks, larger_first);
+    for (size_t i = 0; i < all.count && !result; i++) {
+        result = visit(all.blocks[i], opaque);
+    }
+    free(all.blocks);
+    return result;
+}
+
+const char *qemu_ram_get_idstr(const RAMBlock *block)
+{
+    return block->idstr;
+}
+
+void *qemu_ram_get_host_addr(const RAMBlock *block)
+{
+    return block->host;
+}
+
+ram_addr_t qemu_ram_get_offset(const RAMBlock *block)
+{
+    return block->offset;
+}
+
+hwaddr qemu_ram_get_used_length(const RAMBlock *block)
+{
+    return block->used_length;
+}
+
+hwaddr qemu_ram_get_max_length(const RAMBlock *block)
+{
+    return block->max_length;
+}
+
+size_t qemu_ram_pagesize(const RAMBlock *block)
+{
+    return block->page_size;
+}
+
+int qemu_ram_get_fd(const RAMBlock *block)
+{
+    return block->fd;
+}
+
+hwaddr qemu_ram_get_fd_offset(const RAMBlock *block)
+{
+    return block->fd_offset;
+}
+
+bool qemu_ram_is_shared(const RAMBlock *block)
+{
+    return block->shared;
+}
+
+bool qemu_ram_is_resizeable(const RAMBlock *block)
+{
+    return block->resizeable;
+}
+
+MemoryRegion *qemu_ram_get_region(const RAMBlock *block)
+{
+    return block->mr;
+}
