@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owners live while anything can reach their regions: every view that shows one, every mapping, every
+ * container or alias of another owner that holds one has a reference. Links between regions of one owner take
+ * none, or an owner would keep itself alive.
+ *
+ * Finalisers run without the machine lock. An owner that dies while its killer holds the lock is put on
+ * ms->dying, and machine_unlock() ends it.
+ */
+#include "base/error.h"
+#include "base/text.h"
+#include "map/system.h"
+
+#include <stdlib.h>
+
+MemoryOwner *memory_owner_create(MemorySystem *ms, const char *name, MemoryOwnerFinalize *finalize,
+                                 void *opaque)
+{
+    MemoryOwner *owner = malloc(sizeof *owner);
+    char *copy = text_copy(name);
+
+    if (!owner || !copy) {
+        free(owner);
+        free(copy);
+        fail_no_memory("an owner");
+        return NULL;
+    }
+    *owner = (MemoryOwner){
+        .ms = ms, .name = copy, .finalize = finalize, .opaque = opaque, .references = 1};
+    machine_lock(ms);
+    owner->next = ms->owners;
+    if (owner->next) {
+        owner->next->prev = owner;
+    }
+    ms->owners = owner;
+    machine_unlock(ms);
+    return owner;
+}
+
+static void owner_end(MemoryOwner *owner)
+{
+    MemorySystem *ms = owner->ms;
+
+    machine_lock(ms);
+    while (owner->regions) {
+        region_end(owner->regions);
+    }
+    *(owner->prev ? &owner->prev->next : &ms->owners) = owner->next;
+    if (owner->next) {
+        owner->next->prev = owner->prev;
+    }
+    machine_unlock(ms);
+    if (owner->finalize) {
+        owner->finalize(owner->opaque);
+    }
+    free(owner->name);
+    free(owner);
+}
+
+void machine_unlock(MemorySystem *ms)
+{
+    bool outermost = ms->lock.depth == 1;
+
+    lock_release(&ms->lock);
+    if (!outermost || !__atomic_load_n(&ms->dying, __ATOMIC_RELAXED)) {
+        return;
+    }
+    MemoryOwner *owner = __atomic_exchange_n(&ms->dying, NULL, __ATOMIC_ACQUIRE);
+    while (owner) {
+        MemoryOwner *next = owner->dying_next;
+        owner_end(owner);
+        owner = next;
+    }
+}
+
+void memory_owner_ref(MemoryOwner *owner)
+{
+    if (owner) {
+        __atomic_fetch_add(&owner->references, 1, __ATOMIC_RELAXED);
+    }
+}
+
+void memory_owner_unref(MemoryOwner *owner)
+{
+    if (!owner || __atomic_sub_fetch(&owner->references, 1, __ATOMIC_ACQ_REL)) {
+        return;
+    }
+    MemorySystem *ms = owner->ms;
+    if (!lock_held(&ms->lock)) {
+        owner_end(owner);
+        return;
+    }
+    owner->dying_next = __atomic_load_n(&ms->dying, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&ms->dying, &owner->dying_next, owner, true,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+}
+
+const char *memory_owner_name(const MemoryOwner *owner)
+{
+    return owner->name;
+}
+
+MemorySystem *memory_owner_system(const MemoryOwner *owner)
+{
+    return owner->ms;
+}
+
+void memory_region_ref(MemoryRegion *mr)
+{
+    __atomic_fetch_add(&mr->references, 1, __ATOMIC_RELAXED);
+    memory_owner_ref(mr->owner);
+}
+
+void memory_region_unref(MemoryRegion *mr)
+{
+    MemoryOwner *owner = mr->owner;
+
+    __atomic_fetch_sub(&mr->references, 1, __ATOMIC_RELEASE);
+    memory_owner_unref(owner);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include "map/system.h"
+
+#include "base/error.h"
+#include "map/edit.h"
+#include "map/lineage.h"
+#include "map/ops.h"
+#include "map/region.h"
+#include "sync/rcu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define IO_PORTS 65536
+
+static bool make_empty_view(MemorySystem *ms)
+{
+    ms->empty = lineage_create(ms, NULL);
+    if (!ms->empty || lineage_prepare(ms->empty)) {
+        return false;
+    }
+    lineage_publish(ms->empty);
+    ms->damaged = NULL;
+    ms->empty->damaged = false;
+    ms->empty->nr_windows = 0;
+    return true;
+}
+
+static bool make_roots(MemorySystem *ms)
+{
+    if (region_init(&ms->system_region, ms->board, "system", UINT64_MAX) ||
+        region_init(&ms->io_region, ms->board, "io", IO_PORTS)) {
+        return false;
+    }
+    ms->io_region.terminates = true;
+    ops_install(&ms->io_region, &ops_unassigned_ports, NULL);
+    return address_space_init(&ms->memory_space, &ms->system_region, "memory") == 0 &&
+           address_space_init(&ms->io_space, &ms->io_region, "I/O") == 0;
+}
+
+/* Undo what memory_system_create() did as far as it came. */
+static void tear_down(MemorySystem *ms)
+{
+    if (ms->memory_space.name) {
+        address_space_destroy(&ms->memory_space);
+    }
+    if (ms->io_space.name) {
+        address_space_destroy(&ms->io_space);
+    }
+    rcu_drain();
+    memory_owner_unref(ms->board);
+    if (ms->empty) {
+        FlatView *view = ms->empty->current;
+        ms->empty->closed = true;
+        if (view) {
+            flatview_unref(view);
+        } else {
+            lineage_discard(ms->empty);
+        }
+    }
+    arena_destroy(&ms->scratch);
+    pool_destroy(&ms->nodes);
+    pool_destroy(&ms->ranges);
+    pthread_mutex_destroy(&ms->views_lock);
+    pthread_mutex_destroy(&ms->lock.mutex);
+    free(ms);
+}
+
+MemorySystem *memory_system_create(void)
+{
+    MemorySystem *ms = calloc(1, sizeof *ms);
+
+    if (!ms) {
+        fail_no_memory("a memory system");
+        return NULL;
+    }
+    pthread_mutex_init(&ms->lock.mutex, NULL);
+    pthread_mutex_init(&ms->views_lock, NULL);
+    pool_init(&ms->nodes, sizeof(ViewNode));
+    pool_init(&ms->ranges, (sizeof(FlatRange) + 63) & ~(size_t)63);
+    ms->board = memory_owner_create(ms, "machine", NULL, NULL);
+    if (!ms->board || !make_empty_view(ms) || !make_roots(ms)) {
+        tear_down(ms);
+        return NULL;
+    }
+    return ms;
+}
+
+/* Something of the program's that must go before the machine can; 0 if nothing is left. */
+static int check_idle(MemorySystem *ms)
+{
+    for (AddressSpace *as = ms->first_space; as; as = as->next) {
+        if (as != &ms->memory_space && as != &ms->io_space) {
+            return fail(EBUSY, "address space '%s' still exists", as->name);
+        }
+        if (as->maps) {
+            return fail(EBUSY, "address space '%s' has active mappings", as->name);
+        }
+    }
+    return 0;
+}
+
+/* References that the machine's own spaces and roots hold, and nobody else. */
+static int check_views(MemorySystem *ms)
+{
+    FlatView *own[] = {ms->memory_space.view, ms->io_space.view, ms->empty->current};
+    unsigned long distinct = 0;
+
+    for (unsigned i = 0; i < 3; i++) {
+        bool seen = false;
+        for (unsigned k = 0; k < i; k++) {
+            seen |= own[k] == own[i];
+        }
+        distinct += !seen;
+        if (__atomic_load_n(&own[i]->references, __ATOMIC_ACQUIRE) != 1) {
+            return fail(EBUSY, "a flat view of '%s' is still held",
+                        own[i]->lineage->root ? own[i]->lineage->root->name : "(none)");
+        }
+    }
+    return ms->nr_views == distinct ? 0 : fail(EBUSY, "an older flat view is still held");
+}
+
+static int check_owners(MemorySystem *ms)
+{
+    for (MemoryOwner *owner = ms->owners; owner; owner = owner->next) {
+        if (owner != ms->board) {
+            return fail(EBUSY, "owner '%s' still exists", owner->name);
+        }
+    }
+    return 0;
+}
+
+int memory_system_destroy(MemorySystem *ms)
+{
+    if (!ms) {
+        return 0;
+    }
+    address_space_set_history(&ms->memory_space, 0);
+    address_space_set_history(&ms->io_space, 0);
+    rcu_drain();
+    machine_lock(ms);
+    int result = check_idle(ms);
+    if (!result) {
+        result = check_views(ms);
+    }
+    if (!result) {
+        result = check_owners(ms);
+    }
+    machine_unlock(ms);
+    if (!result) {
+        tear_down(ms);
+    }
+    return result;
+}
+
+void memory_system_drain(MemorySystem *ms)
+{
+    (void)ms;
+    rcu_drain();
+}
+
+int memory_system_set_target_endian(MemorySystem *ms, enum device_endian endian)
+{
+    int result = 0;
+
+    machine_lock(ms);
+    if (endian != DEVICE_BIG_ENDIAN && endian != DEVICE_LITTLE_ENDIAN) {
+        result = fail(EINVAL, "a machine's byte order is big or little, not %d", (int)endian);
+    } else if (ms->endian_used) {
+        result = fail(EBUSY, "the byte order is set before the first MMIO region is made");
+    } else {
+        ms->target_big_endian = endian == DEVICE_BIG_ENDIAN;
+    }
+    machine_unlock(ms);
+    return result;
+}
+
+MemoryRegion *get_system_memory(MemorySystem *ms)
+{
+    return &ms->system_region;
+}
+
+MemoryRegion *get_system_io(MemorySystem *ms)
+{
+    return &ms->io_region;
+}
+
+AddressSpace *memory_system_memory(MemorySystem *ms)
+{
+    return &ms->memory_space;
+}
+
+AddressSpace *memory_system_io(MemorySystem *ms)
+{
+    return &ms->io_space;
+}
+
+MemoryOwner *memory_system_owner(MemorySystem *ms)
+{
+    return ms->board;
+}
+
+void memory_system_lock(MemorySystem *ms)
+{
+    machine_lock(ms);
+}
+
+void memory_system_unlock(MemorySystem *ms)
+{
+    machine_unlock(ms);
+}
+
+bool memory_system_locked(MemorySystem *ms)
+{
+    return lock_held(&ms->lock);
+}
+
+void memory_read_lock(void)
+{
+    rcu_enter();
+}
+
+void memory_read_unlock(void)
+{
+    rcu_leave();
+}
+
+/* ---- RAM of the machine --------------------------------------------------------------- */
+
+int qemu_ram_foreach_block(MemorySystem *ms, int (*visit)(RAMBlock *block, void *opaque),
+                           void *opaque)
+{
+    machine_lock(ms);
+    int result = ram_list_for_each(&ms->ram, visit, opaque);
+    machine_unlock(ms);
+    return result;
+}
+
+RAMBlock *qemu_ram_block_from_host(MemorySystem *ms, const void *host, ram_addr_t *offset)
+{
+    machine_lock(ms);
+    RAMBlock *block = ram_list_find_host(&ms->ram, host, offset);
+    machine_unlock(ms);
+    return block;
+}
+
+MemoryRegion *memory_region_from_host(MemorySystem *ms, const void *host, ram_addr_t *offset)
+{
+    RAMBlock *block = qemu_ram_block_from_host(ms, host, offset);
+
+    return block ? block->mr : NULL;
+}

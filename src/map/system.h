@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* system.h - what a MemorySystem and a MemoryOwner consist of. */
+#ifndef MAP_SYSTEM_H
+#define MAP_SYSTEM_H
+
+#include "base/arena.h"
+#include "base/pool.h"
+#include "ram/block.h"
+#include "sync/lock.h"
+
+#include <membus/region.h>
+#include <membus/space.h>
+#include <membus/system.h>
+
+struct MemoryOwner {
+    MemorySystem *ms;
+    char *name;
+    MemoryOwnerFinalize *finalize;
+    void *opaque;
+    long references;
+    MemoryRegion *regions;
+    MemoryOwner *prev, *next; /* all of the machine */
+    MemoryOwner *dying_next;
+};
+
+struct MemorySystem {
+    Lock lock; /* the machine lock: guards everything here but what says otherwise */
+    unsigned transaction_depth;
+    bool notifying; /* listeners are being called: the map must not be edited */
+    bool target_big_endian, endian_used;
+    uint64_t sequence;
+
+    MemoryOwner *owners;
+    MemoryOwner *dying; /* atomic stack: owners whose finaliser waits for the lock to be free */
+    MemoryOwner *board;
+    MemoryRegion system_region, io_region;
+    AddressSpace memory_space, io_space;
+    AddressSpace *first_space, *last_space;
+
+    /* flat views: see flatview.h, lineage.h, topology.c */
+    Pool nodes, ranges;
+    Arena scratch;                /* of the commit at work */
+    struct ViewLineage *damaged;  /* those with windows to paint */
+    struct ViewLineage *empty;    /* of address spaces that show nothing */
+    bool resolve;                 /* an address space has `resolve` set */
+    struct ViewLineage *closing;  /* lost their last space in the commit at work */
+    unsigned keep_times;          /* address spaces that keep a history */
+    pthread_mutex_t views_lock;   /* guards the chains of living views; innermost */
+    unsigned long nr_views;       /* living; views_lock */
+
+    RamList ram;
+};
+
+static inline MemorySystem *region_system(const MemoryRegion *mr)
+{
+    return mr->owner->ms;
+}
+
+/* The offset of the last byte of a region that is not empty. */
+static inline hwaddr region_last(const MemoryRegion *mr)
+{
+    return mr->state.size == UINT64_MAX ? UINT64_MAX : mr->state.size - 1;
+}
+
+/* Release the machine lock; what died meanwhile is finalised once it is free. */
+void machine_unlock(MemorySystem *ms);
+
+static inline void machine_lock(MemorySystem *ms)
+{
+    lock_take(&ms->lock);
+}
+
+/* End every region of @owner that is left (region.c). Context: machine lock held. */
+void region_end(MemoryRegion *mr);
+
+#endif
