@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* mmio.h - one access to one device. See mmio.c. */
+#ifndef ACCESS_MMIO_H
+#define ACCESS_MMIO_H
+
+#include "map/system.h"
+
+/*
+ * Values here are numbers as the device means them; device bytes and numbers of other byte order are converted
+ * by mmio_to_order(). Offsets are in the region. Context: RCU reader.
+ */
+
+/* One access of @size (1, 2, 4, 8) bytes with lock and guard: what a load, a store or a chunk does. */
+MemTxResult mmio_read(MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned size,
+                      MemTxAttrs attrs);
+MemTxResult mmio_write(MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size,
+                       MemTxAttrs attrs);
+
+/* Bytes: cut into chunks that the device takes. A failed chunk reads as zeros, and the rest goes on. */
+MemTxResult mmio_read_bytes(MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len,
+                            MemTxAttrs attrs);
+MemTxResult mmio_write_bytes(MemoryRegion *mr, hwaddr offset, const void *buf, hwaddr len,
+                             MemTxAttrs attrs);
+
+/* The width of the next chunk of @len bytes at @offset. */
+unsigned mmio_chunk(const MemoryRegion *mr, hwaddr offset, hwaddr len);
+
+static inline uint64_t swap_bytes(uint64_t value, unsigned size)
+{
+    return __builtin_bswap64(value) >> (64 - 8 * size);
+}
+
+/* A device's number as one of an access in the given byte order, and back. */
+static inline uint64_t mmio_to_order(const MemoryRegion *mr, uint64_t value, unsigned size,
+                                     bool big_endian)
+{
+    return mr->big_endian == big_endian ? value : swap_bytes(value, size);
+}
+
+#endif
