@@ -46,6 +46,12 @@ MEMBUS_EXPORT MemorySystem *memory_import_system(const MemoryImport *import);
 MEMBUS_EXPORT size_t memory_import_space_count(const MemoryImport *import);
 MEMBUS_EXPORT AddressSpace *memory_import_space(const MemoryImport *import, size_t index);
 
+/*
+ * The regions that the text has a `memory-region:` block for, in its order (some are mentioned by no alias that
+ * is printed). Owned by @import; @count is set.
+ */
+MEMBUS_EXPORT MemoryRegion *const *memory_import_targets(const MemoryImport *import, size_t *count);
+
 /* What the text had: a set of MTREE_OWNER and MTREE_DISABLED (inspect.h). */
 MEMBUS_EXPORT unsigned memory_import_flags(const MemoryImport *import);
 

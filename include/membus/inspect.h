@@ -14,10 +14,11 @@ extern "C" {
 
 /* ---- Trees and flat views as text ---------------------------------------------- */
 
-#define MTREE_FLAT (1U << 0)      /* flat views (-f) */
-#define MTREE_OWNER (1U << 1)     /* owners (-o) */
-#define MTREE_DISABLED (1U << 2)  /* disabled regions too (-D) */
-#define MTREE_CONTAINER (1U << 3) /* root containers are of type `container`, as newer versions say */
+#define MTREE_FLAT (1U << 0)     /* flat views (-f) */
+#define MTREE_OWNER (1U << 1)    /* owners (-o) */
+#define MTREE_DISABLED (1U << 2) /* disabled regions too (-D) */
+#define MTREE_CONTAINER                                                                            \
+    (1U << 3) /* root containers are of type `container`, as newer versions say */
 
 /*
  * Print @ms's address spaces as QEMU's `info mtree` does. @as_name limits it to the address spaces
@@ -29,8 +30,12 @@ extern "C" {
  */
 MEMBUS_EXPORT int mtree_print(MemorySystem *ms, FILE *out, unsigned flags, const char *as_name);
 
-/* The same for the @count address spaces in @spaces, in that order; all of one machine. */
-MEMBUS_EXPORT int mtree_print_spaces(AddressSpace *const *spaces, size_t count, FILE *out,
+/*
+ * The same for the @count address spaces in @spaces, in that order; all of one machine. The @nr_targets regions in
+ * @targets get a block each before those that aliases mention; they may be NULL and 0.
+ */
+MEMBUS_EXPORT int mtree_print_spaces(AddressSpace *const *spaces, size_t count,
+                                     MemoryRegion *const *targets, size_t nr_targets, FILE *out,
                                      unsigned flags);
 
 /*
@@ -65,7 +70,7 @@ typedef enum MemoryHiddenReason {
 
 /* A region that could answer at an address. */
 typedef struct MemoryCandidate {
-    unsigned steps;             /* length of path, the root first, the region last */
+    unsigned steps; /* length of path, the root first, the region last */
     MemoryPathStep *path;
     bool readonly, nonvolatile; /* as inherited along the path */
     /*
@@ -78,7 +83,7 @@ typedef struct MemoryCandidate {
 
 typedef struct MemoryExplanation {
     hwaddr addr;
-    unsigned count; /* candidates; 0: nothing answers */
+    unsigned count;              /* candidates; 0: nothing answers */
     MemoryCandidate *candidates; /* in the order in which they would answer */
 } MemoryExplanation;
 

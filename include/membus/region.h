@@ -51,9 +51,10 @@ struct MemoryRegionOps {
     /* What the guest may do; anything else is MEMTX_DECODE_ERROR. */
     struct {
         unsigned min_access_size; /* bytes, power of two; 0: 1 */
-        unsigned max_access_size; /* bytes, power of two; 0: no limit for one access; block transfers
+        unsigned
+            max_access_size; /* bytes, power of two; 0: no limit for one access; block transfers
                                      are cut to 4 */
-        bool unaligned;           /* accesses need not be aligned to their size */
+        bool unaligned;      /* accesses need not be aligned to their size */
         /* Further refusals by address, size and direction; NULL: none. */
         bool (*accepts)(void *opaque, hwaddr addr, unsigned size, bool is_write, MemTxAttrs attrs);
     } valid;
@@ -103,18 +104,19 @@ struct MemoryRegion {
     void *opaque;
     MemoryOwner *owner;
     RAMBlock *ram_block;
-    uint8_t plain_read_sizes, plain_write_sizes; /* widths (bits 1, 2, 4, 8) that are one bare callback */
-    bool big_endian;                             /* the device's byte order, resolved */
+    uint8_t plain_read_sizes,
+        plain_write_sizes; /* widths (bits 1, 2, 4, 8) that are one bare callback */
+    bool big_endian;       /* the device's byte order, resolved */
     bool terminates, ram, rom_device, ram_device;
     bool lockless, reentrancy_unguarded, flush_coalesced;
 
     /* what renders */
     MemoryRegionState state;
-    MemoryRegion *alias;        /* the target, NULL: no alias */
-    IntervalNode in_container;  /* [addr, addr + size - 1] in the container's index */
-    IntervalNode in_target;     /* an alias's window, in the target's index */
-    IntervalNode *children;     /* index of the subregions */
-    IntervalNode *aliases;      /* index of the aliases of this region */
+    MemoryRegion *alias;         /* the target, NULL: no alias */
+    IntervalNode in_container;   /* [addr, addr + size - 1] in the container's index */
+    IntervalNode in_target;      /* an alias's window, in the target's index */
+    IntervalNode *children;      /* index of the subregions */
+    IntervalNode *aliases;       /* index of the aliases of this region */
     struct ViewLineage *lineage; /* the views rendered from this region */
     AddressSpace *spaces;        /* address spaces with this root */
 
@@ -333,9 +335,9 @@ MEMBUS_EXPORT int memory_region_transaction_commit(MemorySystem *ms);
 MEMBUS_EXPORT const char *memory_region_name(const MemoryRegion *mr);
 MEMBUS_EXPORT hwaddr memory_region_size(const MemoryRegion *mr);
 MEMBUS_EXPORT MemoryOwner *memory_region_owner(const MemoryRegion *mr);
-MEMBUS_EXPORT bool memory_region_is_ram(const MemoryRegion *mr);        /* RAM, ROM or RAM device */
-MEMBUS_EXPORT bool memory_region_is_rom(const MemoryRegion *mr);        /* read-only RAM */
-MEMBUS_EXPORT bool memory_region_is_romd(const MemoryRegion *mr);       /* ROM device in romd mode */
+MEMBUS_EXPORT bool memory_region_is_ram(const MemoryRegion *mr);  /* RAM, ROM or RAM device */
+MEMBUS_EXPORT bool memory_region_is_rom(const MemoryRegion *mr);  /* read-only RAM */
+MEMBUS_EXPORT bool memory_region_is_romd(const MemoryRegion *mr); /* ROM device in romd mode */
 MEMBUS_EXPORT bool memory_region_is_rom_device(const MemoryRegion *mr); /* in either mode */
 MEMBUS_EXPORT bool memory_region_is_ram_device(const MemoryRegion *mr);
 MEMBUS_EXPORT bool memory_region_is_nonvolatile(const MemoryRegion *mr);

@@ -22,34 +22,35 @@ extern "C" {
  * can be embedded.
  */
 struct AddressSpace {
-    FlatView *view;    /* RCU; NULL before init */
-    uint64_t view_id;  /* that view's number; see flatview.c on the order of the two */
+    FlatView *view;   /* RCU; NULL before init */
+    uint64_t view_id; /* that view's number; see flatview.c on the order of the two */
     MemorySystem *ms;
     char *name;
     MemoryRegion *root;
-    struct ViewLineage *lineage, *next_lineage; /* whose view it shows; will show after the commit */
-    AddressSpace *lineage_link;                 /* spaces that share the lineage */
-    AddressSpace *root_link;                    /* spaces with the same root */
-    AddressSpace *prev, *next;                  /* all of the machine */
+    struct ViewLineage *lineage,
+        *next_lineage;          /* whose view it shows; will show after the commit */
+    AddressSpace *lineage_link; /* spaces that share the lineage */
+    AddressSpace *root_link;    /* spaces with the same root */
+    AddressSpace *prev, *next;  /* all of the machine */
     MemoryListener *first_listener, *last_listener; /* ascending priority */
-    bool resolve;                               /* the root may resolve elsewhere now */
-    FlatView **history;                        /* ring of held views, newest at history_head */
+    bool resolve;                                   /* the root may resolve elsewhere now */
+    FlatView **history;                             /* ring of held views, newest at history_head */
     unsigned history_size, history_head;
-    pthread_mutex_t maps_lock;                  /* guards the rest */
-    IntervalNode *maps;                         /* active mappings, by host address */
-    size_t bounce_used, bounce_limit;           /* bytes */
+    pthread_mutex_t maps_lock;        /* guards the rest */
+    IntervalNode *maps;               /* active mappings, by host address */
+    size_t bounce_used, bounce_limit; /* bytes */
     struct MemoryMapClient *map_clients;
 };
 
 /* A part of a flat view. */
 struct MemoryRegionSection {
-    MemoryRegion *mr;                    /* who answers; NULL: nobody */
-    FlatView *fv;                        /* the view; NULL where there is none */
-    hwaddr offset_within_region;         /* of the first byte */
-    hwaddr offset_within_address_space;  /* the first byte */
-    hwaddr last_within_address_space;    /* the last byte */
-    hwaddr size;                         /* in bytes; UINT64_MAX also stands for 2^64 */
-    bool romd;                           /* ROM device in romd mode */
+    MemoryRegion *mr;                   /* who answers; NULL: nobody */
+    FlatView *fv;                       /* the view; NULL where there is none */
+    hwaddr offset_within_region;        /* of the first byte */
+    hwaddr offset_within_address_space; /* the first byte */
+    hwaddr last_within_address_space;   /* the last byte */
+    hwaddr size;                        /* in bytes; UINT64_MAX also stands for 2^64 */
+    bool romd;                          /* ROM device in romd mode */
     bool readonly;
     bool nonvolatile;
     bool unmergeable;
@@ -78,9 +79,9 @@ MEMBUS_EXPORT MemoryRegion *address_space_root(const AddressSpace *as);
 MEMBUS_EXPORT MemorySystem *address_space_system(const AddressSpace *as);
 
 /* Visit the machine's address spaces, oldest first, until @visit returns true. Context: machine lock. */
-MEMBUS_EXPORT bool memory_system_for_each_address_space(MemorySystem *ms,
-                                                        bool (*visit)(AddressSpace *as, void *opaque),
-                                                        void *opaque);
+MEMBUS_EXPORT bool
+memory_system_for_each_address_space(MemorySystem *ms,
+                                     bool (*visit)(AddressSpace *as, void *opaque), void *opaque);
 
 /*
  * The lowest range of the flat view of @mr's tree that overlaps [@addr, @addr + @size - 1] (offsets in

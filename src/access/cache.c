@@ -127,9 +127,8 @@ static __attribute__((noinline)) MemTxResult store_slow(MemoryRegionCache *cache
         return MEMTX_ACCESS_ERROR;
     }
     rcu_enter();
-    MemTxResult result =
-        mmio_write(cache->mr, cache->xlat + addr,
-                   mmio_to_order(cache->mr, value, size, big_endian), size, attrs);
+    MemTxResult result = mmio_write(cache->mr, cache->xlat + addr,
+                                    mmio_to_order(cache->mr, value, size, big_endian), size, attrs);
     rcu_leave();
     return result;
 }

@@ -27,40 +27,38 @@ typedef struct LastHit {
 
 extern __thread LastHit access_last_hit;
 
-/*
- * Host memory of up to 8 bytes at @addr, if the last hit has them; else NULL. Context: RCU reader.
- */
+/* The bytes of direct memory at @addr in @range, if 8 fit; else NULL. */
+static inline uint8_t *fast_host(const FlatRange *range, hwaddr addr, bool is_write)
+{
+    hwaddr offset = addr - range->first;
+
+    if (likely(offset < range->room && (!is_write || range->direct_write))) {
+        return range->host + offset;
+    }
+    return NULL;
+}
+
+/* The same through the last hit, if that holds for @as. Context: RCU reader. */
 static inline uint8_t *fast_hit(const AddressSpace *as, hwaddr addr, bool is_write)
 {
     const LastHit *hit = &access_last_hit;
 
     if (likely(__atomic_load_n(&as->view_id, __ATOMIC_RELAXED) == hit->view_id)) {
-        const FlatRange *range = hit->range;
-        hwaddr offset = addr - range->first;
-        if (likely(offset <= range->span && (!is_write || range->direct_write))) {
-            return range->host + offset;
-        }
+        return fast_host(hit->range, addr, is_write);
     }
     return NULL;
 }
 
-static inline void fast_remember(const FlatView *view, const FlatRange *range)
+/* The same through @view, whose range at @addr is @range: the hit to remember. */
+static inline uint8_t *fast_find(const FlatView *view, const FlatRange *range, hwaddr addr,
+                                 bool is_write)
 {
-    if (likely(range->cacheable)) {
+    uint8_t *host = range ? fast_host(range, addr, is_write) : NULL;
+
+    if (likely(host)) {
         access_last_hit = (LastHit){view->id, range};
     }
-}
-
-/* The same for the @size bytes at @addr through @view, whose range there is @range. */
-static inline uint8_t *fast_find(const FlatView *view, const FlatRange *range, hwaddr addr,
-                                 unsigned size, bool is_write)
-{
-    if (likely(range && (is_write ? range->direct_write : range->direct_read) &&
-               range->last - addr >= size - 1)) {
-        fast_remember(view, range);
-        return range->host + (addr - range->first);
-    }
-    return NULL;
+    return host;
 }
 
 #endif

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Loads and stores of one width: the last hit, else the view, else a device, else byte by byte. */
+/*
+ * Loads and stores of one width.
+ *
+ * An access tries the last hit, which calls nothing and so saves no registers; else it jumps, with its section open,
+ * to the way through the view; and from there to all that is no plain memory. The section of a caller who holds one is
+ * not nested into: storing to the reader's counter would be most of the cost of a hit.
+ */
 #include "access/fast.h"
 #include "access/host.h"
 #include "access/mmio.h"
@@ -7,26 +13,27 @@
 
 #include <membus/access.h>
 
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define OUT_OF_LINE static __attribute__((noinline))
+
 __thread LastHit access_last_hit;
 
-/* What is no RAM of one range: a device, a gap, or across a border. Bytes across a border go by rw. */
-static __attribute__((noinline)) uint64_t load_rest(const FlatView *view, const FlatRange *range,
-                                                    hwaddr addr, unsigned size, bool big_endian,
-                                                    MemTxAttrs attrs, MemTxResult *result)
+ALWAYS_INLINE unsigned op_size(MemOp op)
 {
-    MemTxResult outcome;
-    uint64_t value = 0;
+    return 1U << (op & MO_SIZE);
+}
 
-    if (range && range->last - addr >= size - 1 && !range->direct_read) {
-        hwaddr offset = range->offset + (addr - range->first);
-        outcome = mmio_read(range->mr, offset, &value, size, attrs);
-        value = mmio_to_order(range->mr, value, size, big_endian);
-    } else {
-        uint8_t bytes[8] = {0};
-        outcome = rw_view(view, addr, attrs, bytes, size, RW_READ);
-        for (unsigned i = 0; i < size; i++) {
-            value |= (uint64_t)bytes[i] << (8 * (big_endian ? size - 1 - i : i));
-        }
+/* A gap, the end of RAM, or across a border: byte by byte. */
+OUT_OF_LINE uint64_t load_bytes(const FlatView *view, hwaddr addr, MemOp op, MemTxAttrs attrs,
+                                MemTxResult *result)
+{
+    unsigned size = op_size(op);
+    uint8_t bytes[8] = {0};
+    uint64_t value = 0;
+    MemTxResult outcome = rw_view(view, addr, attrs, bytes, size, RW_READ);
+
+    for (unsigned i = 0; i < size; i++) {
+        value |= (uint64_t)bytes[i] << (8 * (op & MO_BE ? size - 1 - i : i));
     }
     if (result) {
         *result = outcome;
@@ -34,188 +41,251 @@ static __attribute__((noinline)) uint64_t load_rest(const FlatView *view, const 
     return value;
 }
 
-static __attribute__((noinline)) void store_rest(const FlatView *view, const FlatRange *range,
-                                                 hwaddr addr, uint64_t value, unsigned size,
-                                                 bool big_endian, MemTxAttrs attrs,
-                                                 MemTxResult *result)
+OUT_OF_LINE MemTxResult store_bytes(const FlatView *view, hwaddr addr, uint64_t value, MemOp op,
+                                    MemTxAttrs attrs)
 {
-    MemTxResult outcome;
+    unsigned size = op_size(op);
+    uint8_t bytes[8];
 
-    if (range && range->last - addr >= size - 1 && !range->mr->ram) {
-        hwaddr offset = range->offset + (addr - range->first);
-        value = mmio_to_order(range->mr, value, size, big_endian);
-        outcome = mmio_write(range->mr, offset, value, size, attrs);
+    for (unsigned i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)(value >> (8 * (op & MO_BE ? size - 1 - i : i)));
+    }
+    return rw_view(view, addr, attrs, bytes, size, RW_WRITE);
+}
+
+/* The last bytes of a range of RAM, where the fast path stops: still one load of the width. */
+static uint64_t load_tail(const uint8_t *host, MemOp op)
+{
+    switch (op & MO_SIZE) {
+    case MO_8:
+        return host_load(host, 1, false);
+    case MO_16:
+        return host_load(host, 2, op & MO_BE);
+    case MO_32:
+        return host_load(host, 4, op & MO_BE);
+    default:
+        return host_load(host, 8, op & MO_BE);
+    }
+}
+
+static void store_tail(uint8_t *host, uint64_t value, MemOp op)
+{
+    switch (op & MO_SIZE) {
+    case MO_8:
+        host_store(host, value, 1, false);
+        break;
+    case MO_16:
+        host_store(host, value, 2, op & MO_BE);
+        break;
+    case MO_32:
+        host_store(host, value, 4, op & MO_BE);
+        break;
+    default:
+        host_store(host, value, 8, op & MO_BE);
+        break;
+    }
+}
+
+/* All that is not well inside of RAM. */
+OUT_OF_LINE uint64_t load_elsewhere(const FlatView *view, const FlatRange *range, hwaddr addr,
+                                    MemOp op, MemTxAttrs attrs, MemTxResult *result)
+{
+    unsigned size = op_size(op);
+    MemTxResult outcome = MEMTX_OK;
+    uint64_t value;
+
+    if (unlikely(!range || range->last - addr < size - 1)) {
+        return load_bytes(view, addr, op, attrs, result);
+    }
+    MemoryRegion *mr = range->mr;
+    hwaddr offset = range->offset + (addr - range->first);
+    if (unlikely(range->direct_read)) {
+        value = load_tail(range->host + (addr - range->first), op);
     } else {
-        uint8_t bytes[8];
-        for (unsigned i = 0; i < size; i++) {
-            bytes[i] = (uint8_t)(value >> (8 * (big_endian ? size - 1 - i : i)));
+        if (likely(plain_access(mr->plain_read_sizes, offset, size, attrs) && enter_device(mr))) {
+            value = low_bytes(mr->ops->read(mr->opaque, offset, size), size);
+            leave_device(mr);
+        } else {
+            outcome = mmio_read(mr, offset, &value, size, attrs);
         }
-        outcome = rw_view(view, addr, attrs, bytes, size, RW_WRITE);
+        value = mmio_to_order(mr, value, size, op & MO_BE);
     }
     if (result) {
         *result = outcome;
     }
+    return value;
 }
 
-/*
- * An access tries the last hit, which calls nothing and so saves no registers; else it jumps, with the section as it
- * is, to the way through the view; and from there to the rest. A section that the caller holds is
- * not nested into: storing to the reader's counter would be most of the cost of a hit.
- */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-typedef enum Section {
-    SECTION_NONE,  /* the thread was never a reader: nothing is open */
-    SECTION_OURS,  /* opened for this access */
-    SECTION_OUTER, /* the caller's */
-} Section;
-
-ALWAYS_INLINE void done(MemTxResult *result, Section section)
+OUT_OF_LINE MemTxResult store_elsewhere(const FlatView *view, const FlatRange *range, hwaddr addr,
+                                        uint64_t value, MemOp op, MemTxAttrs attrs)
 {
-    if (section == SECTION_OURS) {
+    unsigned size = op_size(op);
+
+    if (unlikely(!range || range->last - addr < size - 1)) {
+        return store_bytes(view, addr, value, op, attrs);
+    }
+    MemoryRegion *mr = range->mr;
+    hwaddr offset = range->offset + (addr - range->first);
+    if (unlikely(range->direct_write)) {
+        store_tail(range->host + (addr - range->first), value, op);
+        return MEMTX_OK;
+    }
+    if (unlikely(mr->ram)) {
+        return store_bytes(view, addr, value, op, attrs); /* read-only, or a device's RAM */
+    }
+    value = mmio_to_order(mr, low_bytes(value, size), size, op & MO_BE);
+    if (likely(plain_access(mr->plain_write_sizes, offset, size, attrs) && enter_device(mr))) {
+        mr->ops->write(mr->opaque, offset, value, size);
+        leave_device(mr);
+        return MEMTX_OK;
+    }
+    return mmio_write(mr, offset, value, size, attrs);
+}
+
+ALWAYS_INLINE uint64_t load_by_view(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                                    MemTxResult *result, bool leave, MemOp op)
+{
+    const FlatView *view = rcu_read(&as->view);
+    const FlatRange *range = flatview_at(view, addr);
+    const uint8_t *host = fast_find(view, range, addr, false);
+    uint64_t value;
+
+    if (unlikely(!host)) {
+        value = load_elsewhere(view, range, addr, op, attrs, result);
+    } else {
+        value = host_load(host, op_size(op), op & MO_BE);
+        if (result) {
+            *result = MEMTX_OK;
+        }
+    }
+    if (leave) {
+        rcu_leave();
+    }
+    return value;
+}
+
+ALWAYS_INLINE void store_by_view(AddressSpace *as, hwaddr addr, uint64_t value, MemTxAttrs attrs,
+                                 MemTxResult *result, bool leave, MemOp op)
+{
+    const FlatView *view = rcu_read(&as->view);
+    const FlatRange *range = flatview_at(view, addr);
+    uint8_t *host = fast_find(view, range, addr, true);
+    MemTxResult outcome = MEMTX_OK;
+
+    if (unlikely(!host)) {
+        outcome = store_elsewhere(view, range, addr, value, op, attrs);
+    } else {
+        host_store(host, value, op_size(op), op & MO_BE);
+    }
+    if (leave) {
         rcu_leave();
     }
     if (result) {
-        *result = MEMTX_OK;
+        *result = outcome;
     }
 }
 
-static __attribute__((noinline)) uint64_t load_rest_ours(const FlatView *view,
-                                                         const FlatRange *range, hwaddr addr,
-                                                         unsigned size, bool big_endian,
-                                                         MemTxAttrs attrs, MemTxResult *result)
-{
-    uint64_t value = load_rest(view, range, addr, size, big_endian, attrs, result);
-
-    rcu_leave();
-    return value;
-}
-
-static __attribute__((noinline)) void store_rest_ours(const FlatView *view, const FlatRange *range,
-                                                      hwaddr addr, uint64_t value, unsigned size,
-                                                      bool big_endian, MemTxAttrs attrs,
-                                                      MemTxResult *result)
-{
-    store_rest(view, range, addr, value, size, big_endian, attrs, result);
-    rcu_leave();
-}
-
-ALWAYS_INLINE uint64_t load_view(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                                 MemTxResult *result, Section section, unsigned size,
-                                 bool big_endian)
-{
-    const FlatView *view = rcu_read(&as->view);
-    const FlatRange *range = flatview_at(view, addr);
-    const uint8_t *host = fast_find(view, range, addr, size, false);
-
-    if (unlikely(!host)) {
-        return section == SECTION_OURS
-                   ? load_rest_ours(view, range, addr, size, big_endian, attrs, result)
-                   : load_rest(view, range, addr, size, big_endian, attrs, result);
-    }
-    uint64_t value = host_load(host, size, big_endian);
-    done(result, section);
-    return value;
-}
-
-ALWAYS_INLINE void store_view(AddressSpace *as, hwaddr addr, uint64_t value, MemTxAttrs attrs,
-                              MemTxResult *result, Section section, unsigned size, bool big_endian)
-{
-    const FlatView *view = rcu_read(&as->view);
-    const FlatRange *range = flatview_at(view, addr);
-    uint8_t *host = fast_find(view, range, addr, size, true);
-
-    if (likely(host)) {
-        host_store(host, value, size, big_endian);
-        done(result, section);
-    } else if (section == SECTION_OURS) {
-        store_rest_ours(view, range, addr, value, size, big_endian, attrs, result);
-    } else {
-        store_rest(view, range, addr, value, size, big_endian, attrs, result);
-    }
-}
-
-#define DEFINE_LOAD(name, bits, big_endian)                                                        \
-    static __attribute__((noinline)) uint64_t name##_outer(AddressSpace *as, hwaddr addr,          \
-                                                           MemTxAttrs attrs, MemTxResult *result)  \
+/* `view` and `view_leave` go on in the section at hand; `first` is a thread's first access. */
+#define DEFINE_LOAD(name, type, op)                                                                \
+    OUT_OF_LINE type name##_view(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,                  \
+                                 MemTxResult *result)                                              \
     {                                                                                              \
-        return load_view(as, addr, attrs, result, SECTION_OUTER, bits / 8, big_endian);            \
+        return (type)load_by_view(as, addr, attrs, result, false, op);                             \
     }                                                                                              \
-    static __attribute__((noinline)) uint64_t name##_ours(AddressSpace *as, hwaddr addr,           \
-                                                          MemTxAttrs attrs, MemTxResult *result)   \
+    OUT_OF_LINE type name##_view_leave(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,            \
+                                       MemTxResult *result)                                        \
     {                                                                                              \
-        return load_view(as, addr, attrs, result, SECTION_OURS, bits / 8, big_endian);             \
+        return (type)load_by_view(as, addr, attrs, result, true, op);                              \
     }                                                                                              \
-    static __attribute__((noinline)) uint64_t name##_first(AddressSpace *as, hwaddr addr,          \
-                                                           MemTxAttrs attrs, MemTxResult *result)  \
+    OUT_OF_LINE type name##_first(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,                 \
+                                  MemTxResult *result)                                             \
     {                                                                                              \
         rcu_enter();                                                                               \
-        return name##_ours(as, addr, attrs, result);                                               \
+        return name##_view_leave(as, addr, attrs, result);                                         \
     }                                                                                              \
-    uint##bits##_t name(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, MemTxResult *result)      \
+    type name(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, MemTxResult *result)                \
     {                                                                                              \
         const uint8_t *host;                                                                       \
         uint64_t value;                                                                            \
         if (unlikely(!rcu_registered())) {                                                         \
-            return (uint##bits##_t)name##_first(as, addr, attrs, result);                          \
+            return name##_first(as, addr, attrs, result);                                          \
         }                                                                                          \
         if (rcu_enter_unless_inside()) {                                                           \
             host = fast_hit(as, addr, false);                                                      \
             if (unlikely(!host)) {                                                                 \
-                return (uint##bits##_t)name##_ours(as, addr, attrs, result);                       \
+                return name##_view_leave(as, addr, attrs, result);                                 \
             }                                                                                      \
-            value = host_load(host, bits / 8, big_endian);                                         \
-            done(result, SECTION_OURS);                                                            \
+            value = host_load(host, op_size(op), (op)&MO_BE);                                      \
+            rcu_leave();                                                                           \
         } else {                                                                                   \
             host = fast_hit(as, addr, false);                                                      \
             if (unlikely(!host)) {                                                                 \
-                return (uint##bits##_t)name##_outer(as, addr, attrs, result);                      \
+                return name##_view(as, addr, attrs, result);                                       \
             }                                                                                      \
-            value = host_load(host, bits / 8, big_endian);                                         \
-            done(result, SECTION_OUTER);                                                           \
+            value = host_load(host, op_size(op), (op)&MO_BE);                                      \
         }                                                                                          \
-        return (uint##bits##_t)value;                                                              \
+        if (result) {                                                                              \
+            *result = MEMTX_OK;                                                                    \
+        }                                                                                          \
+        return (type)value;                                                                        \
     }
 
-#define DEFINE_STORE(name, bits, big_endian)                                                       \
-    static __attribute__((noinline)) void name##_miss(AddressSpace *as, hwaddr addr,               \
-                                                      uint64_t value, MemTxAttrs attrs,            \
-                                                      MemTxResult *result, Section section)        \
+#define DEFINE_STORE(name, type, op)                                                               \
+    OUT_OF_LINE void name##_view(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs,        \
+                                 MemTxResult *result)                                              \
     {                                                                                              \
-        if (section == SECTION_NONE) {                                                             \
-            rcu_enter();                                                                           \
-            section = SECTION_OURS;                                                                \
-        }                                                                                          \
-        store_view(as, addr, value, attrs, result, section, bits / 8, big_endian);                 \
+        store_by_view(as, addr, val, attrs, result, false, op);                                    \
     }                                                                                              \
-    void name(AddressSpace *as, hwaddr addr, uint##bits##_t val, MemTxAttrs attrs,                 \
-              MemTxResult *result)                                                                 \
+    OUT_OF_LINE void name##_view_leave(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs,  \
+                                       MemTxResult *result)                                        \
     {                                                                                              \
-        Section section = SECTION_NONE;                                                            \
-        uint8_t *host = NULL;                                                                      \
-        if (likely(rcu_registered())) {                                                            \
-            section = rcu_enter_unless_inside() ? SECTION_OURS : SECTION_OUTER;                    \
-            host = fast_hit(as, addr, true);                                                       \
-        }                                                                                          \
-        if (unlikely(!host)) {                                                                     \
-            name##_miss(as, addr, val, attrs, result, section);                                    \
+        store_by_view(as, addr, val, attrs, result, true, op);                                     \
+    }                                                                                              \
+    OUT_OF_LINE void name##_first(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs,       \
+                                  MemTxResult *result)                                             \
+    {                                                                                              \
+        rcu_enter();                                                                               \
+        name##_view_leave(as, addr, val, attrs, result);                                           \
+    }                                                                                              \
+    void name(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs, MemTxResult *result)      \
+    {                                                                                              \
+        uint8_t *host;                                                                             \
+        if (unlikely(!rcu_registered())) {                                                         \
+            name##_first(as, addr, val, attrs, result);                                            \
             return;                                                                                \
         }                                                                                          \
-        host_store(host, val, bits / 8, big_endian);                                               \
-        done(result, section);                                                                     \
+        if (rcu_enter_unless_inside()) {                                                           \
+            host = fast_hit(as, addr, true);                                                       \
+            if (unlikely(!host)) {                                                                 \
+                name##_view_leave(as, addr, val, attrs, result);                                   \
+                return;                                                                            \
+            }                                                                                      \
+            host_store(host, val, op_size(op), (op)&MO_BE);                                        \
+            rcu_leave();                                                                           \
+        } else {                                                                                   \
+            host = fast_hit(as, addr, true);                                                       \
+            if (unlikely(!host)) {                                                                 \
+                name##_view(as, addr, val, attrs, result);                                         \
+                return;                                                                            \
+            }                                                                                      \
+            host_store(host, val, op_size(op), (op)&MO_BE);                                        \
+        }                                                                                          \
+        if (result) {                                                                              \
+            *result = MEMTX_OK;                                                                    \
+        }                                                                                          \
     }
 
-DEFINE_LOAD(address_space_ldub, 8, false)
-DEFINE_LOAD(address_space_lduw_le, 16, false)
-DEFINE_LOAD(address_space_lduw_be, 16, true)
-DEFINE_LOAD(address_space_ldl_le, 32, false)
-DEFINE_LOAD(address_space_ldl_be, 32, true)
-DEFINE_LOAD(address_space_ldq_le, 64, false)
-DEFINE_LOAD(address_space_ldq_be, 64, true)
-DEFINE_STORE(address_space_stb, 8, false)
-DEFINE_STORE(address_space_stw_le, 16, false)
-DEFINE_STORE(address_space_stw_be, 16, true)
-DEFINE_STORE(address_space_stl_le, 32, false)
-DEFINE_STORE(address_space_stl_be, 32, true)
-DEFINE_STORE(address_space_stq_le, 64, false)
-DEFINE_STORE(address_space_stq_be, 64, true)
+DEFINE_LOAD(address_space_ldub, uint8_t, MO_8)
+DEFINE_LOAD(address_space_lduw_le, uint16_t, MO_16)
+DEFINE_LOAD(address_space_lduw_be, uint16_t, MO_16 | MO_BE)
+DEFINE_LOAD(address_space_ldl_le, uint32_t, MO_32)
+DEFINE_LOAD(address_space_ldl_be, uint32_t, MO_32 | MO_BE)
+DEFINE_LOAD(address_space_ldq_le, uint64_t, MO_64)
+DEFINE_LOAD(address_space_ldq_be, uint64_t, MO_64 | MO_BE)
+DEFINE_STORE(address_space_stb, uint8_t, MO_8)
+DEFINE_STORE(address_space_stw_le, uint16_t, MO_16)
+DEFINE_STORE(address_space_stw_be, uint16_t, MO_16 | MO_BE)
+DEFINE_STORE(address_space_stl_le, uint32_t, MO_32)
+DEFINE_STORE(address_space_stl_be, uint32_t, MO_32 | MO_BE)
+DEFINE_STORE(address_space_stq_le, uint64_t, MO_64)
+DEFINE_STORE(address_space_stq_be, uint64_t, MO_64 | MO_BE)

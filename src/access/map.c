@@ -41,7 +41,8 @@ static hwaddr direct_stretch(const FlatView *view, const FlatRange *range, hwadd
 
     while (part < len && range->last != UINT64_MAX) {
         const FlatRange *next = flatview_at(view, range->last + 1);
-        if (!next || next->mr != range->mr || next->offset - range->offset != next->first - range->first ||
+        if (!next || next->mr != range->mr ||
+            next->offset - range->offset != next->first - range->first ||
             !(is_write ? next->direct_write : next->direct_read)) {
             break;
         }

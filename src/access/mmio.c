@@ -13,54 +13,25 @@
  */
 #include "access/mmio.h"
 
+#include "access/fast.h"
 #include "base/range.h"
 
 #include <membus/access.h>
 #include <string.h>
 
-#define MAX_NESTING 64
+__thread EnteredDevices entered_devices;
 
-/*
- * The devices whose callbacks this thread is in. An owner that comes twice has reached itself
- * through DMA. Per thread, so lockless devices share nothing here; the nesting is bounded, so no chain of unguarded
- * devices can exhaust the stack.
- */
-typedef struct Frame {
-    const MemoryOwner *owner;
-    const struct Frame *outer;
-    unsigned depth;
-} Frame;
-
-static __thread const Frame *innermost;
-
-static bool enter_device(const MemoryRegion *mr, Frame *frame)
+bool may_nest_device(const MemoryRegion *mr)
 {
-    frame->owner = mr->owner;
-    frame->outer = innermost;
-    frame->depth = innermost ? innermost->depth + 1 : 0;
-    if (innermost) {
-        if (frame->depth >= MAX_NESTING) {
+    if (entered_devices.count == MAX_NESTING) {
+        return false;
+    }
+    for (unsigned i = 0; i < entered_devices.count && !mr->reentrancy_unguarded; i++) {
+        if (entered_devices.owner[i] == mr->owner) {
             return false;
         }
-        for (const Frame *f = innermost; f && !mr->reentrancy_unguarded; f = f->outer) {
-            if (f->owner == mr->owner) {
-                return false;
-            }
-        }
-    }
-    innermost = frame;
-    if (!mr->lockless) {
-        machine_lock(mr->owner->ms);
     }
     return true;
-}
-
-static void leave_device(const MemoryRegion *mr, const Frame *frame)
-{
-    innermost = frame->outer;
-    if (!mr->lockless) {
-        machine_unlock(mr->owner->ms);
-    }
 }
 
 /* ---- checks ------------------------------------------------------------------------ */
@@ -87,7 +58,6 @@ static bool ops_accept(const MemoryRegion *mr, hwaddr offset, unsigned size, boo
     return size >= ops->valid.min_access_size &&
            (!ops->valid.max_access_size || size <= ops->valid.max_access_size);
 }
-
 
 bool memory_region_access_valid(MemoryRegion *mr, hwaddr addr, unsigned size, bool is_write,
                                 MemTxAttrs attrs)
@@ -210,11 +180,6 @@ static MemTxResult write_in_steps(const MemoryRegion *mr, hwaddr offset, uint64_
         done += step.count;
     }
     return result;
-}
-
-static uint64_t low_bytes(uint64_t value, unsigned size)
-{
-    return size == 8 ? value : value & ((1ULL << (8 * size)) - 1);
 }
 
 /* ---- RAM behind a dispatch: RAM devices, ROM, what is not backed ------------------------ */
@@ -344,33 +309,29 @@ static MemTxResult device_write(const MemoryRegion *mr, hwaddr offset, uint64_t 
 MemTxResult mmio_read(MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned size,
                       MemTxAttrs attrs)
 {
-    Frame frame;
-
     *value = 0;
     if (reads_memory(mr)) {
         return ram_read(mr, offset, value, size);
     }
-    if (attrs.memory || !enter_device(mr, &frame)) {
+    if (attrs.memory || !enter_device(mr)) {
         return MEMTX_ACCESS_ERROR;
     }
     MemTxResult result = device_read(mr, offset, value, size, attrs);
-    leave_device(mr, &frame);
+    leave_device(mr);
     return result;
 }
 
 MemTxResult mmio_write(MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size,
                        MemTxAttrs attrs)
 {
-    Frame frame;
-
     if (mr->ram) {
         return ram_write(mr, offset, value, size, attrs);
     }
-    if (attrs.memory || !enter_device(mr, &frame)) {
+    if (attrs.memory || !enter_device(mr)) {
         return MEMTX_ACCESS_ERROR;
     }
     MemTxResult result = device_write(mr, offset, value, size, attrs);
-    leave_device(mr, &frame);
+    leave_device(mr);
     return result;
 }
 

@@ -30,11 +30,60 @@ static inline uint64_t swap_bytes(uint64_t value, unsigned size)
     return __builtin_bswap64(value) >> (64 - 8 * size);
 }
 
+static inline uint64_t low_bytes(uint64_t value, unsigned size)
+{
+    return value & (UINT64_MAX >> (64 - 8 * size));
+}
+
 /* A device's number as one of an access in the given byte order, and back. */
 static inline uint64_t mmio_to_order(const MemoryRegion *mr, uint64_t value, unsigned size,
                                      bool big_endian)
 {
     return mr->big_endian == big_endian ? value : swap_bytes(value, size);
+}
+
+/* ---- in and out of a device -------------------------------------------------------- */
+
+/*
+ * The owners of the devices whose callbacks this thread is in. One that comes twice has reached itself through
+ * DMA. Being the thread's own, the list costs lockless devices no sharing; being short, it keeps a chain of
+ * unguarded devices from exhausting the stack.
+ */
+#define MAX_NESTING 32
+
+typedef struct EnteredDevices {
+    unsigned count;
+    const MemoryOwner *owner[MAX_NESTING];
+} EnteredDevices;
+
+extern __thread EnteredDevices entered_devices;
+
+bool may_nest_device(const MemoryRegion *mr);
+
+static inline bool enter_device(const MemoryRegion *mr)
+{
+    if (__builtin_expect(entered_devices.count, 0) && !may_nest_device(mr)) {
+        return false;
+    }
+    entered_devices.owner[entered_devices.count++] = mr->owner;
+    if (!mr->lockless) {
+        machine_lock(mr->owner->ms);
+    }
+    return true;
+}
+
+static inline void leave_device(const MemoryRegion *mr)
+{
+    entered_devices.count--;
+    if (!mr->lockless) {
+        machine_unlock(mr->owner->ms);
+    }
+}
+
+/* Whether the access is one bare callback that any initiator may make. */
+static inline bool plain_access(uint8_t plain_sizes, hwaddr offset, unsigned size, MemTxAttrs attrs)
+{
+    return (plain_sizes & size) && !(offset & (size - 1)) && !attrs.memory;
 }
 
 #endif

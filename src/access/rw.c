@@ -133,32 +133,20 @@ MemTxResult rw_view(const FlatView *view, hwaddr addr, MemTxAttrs attrs, uint8_t
     return result;
 }
 
-/* Whether the last hit has all of the transfer; then it is one copy. */
+/* Host memory for the whole transfer, if the last hit has it: then it is one copy. */
 static inline uint8_t *fast_bulk(const AddressSpace *as, hwaddr addr, hwaddr len, bool is_write)
 {
-    const LastHit *hit = &access_last_hit;
+    uint8_t *host = fast_hit(as, addr, is_write);
 
-    if (likely(__atomic_load_n(&as->view_id, __ATOMIC_RELAXED) == hit->view_id)) {
-        const FlatRange *range = hit->range;
-        hwaddr offset = addr - range->first;
-        if (likely(offset <= range->span && len <= range->span - offset &&
-                   (!is_write || range->direct_write))) {
-            return range->host + offset;
-        }
-    }
-    return NULL;
+    return host && len <= access_last_hit.range->last - addr ? host : NULL;
 }
 
-static __attribute__((noinline)) MemTxResult rw_slow(AddressSpace *as, hwaddr addr,
-                                                     MemTxAttrs attrs, uint8_t *buf, hwaddr len,
-                                                     RwKind kind)
+static __attribute__((noinline)) MemTxResult
+rw_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, uint8_t *buf, hwaddr len, RwKind kind)
 {
     const FlatView *view = rcu_read(&as->view);
-    const FlatRange *range = flatview_at(view, addr);
 
-    if (range && range->direct_read) {
-        fast_remember(view, range);
-    }
+    fast_find(view, flatview_at(view, addr), addr, false); /* for the next time */
     return rw_view(view, addr, attrs, buf, len, kind);
 }
 

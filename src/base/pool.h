@@ -14,9 +14,10 @@
 #include <stddef.h>
 
 typedef struct Pool {
-    size_t object_size; /* a multiple of the alignment */
-    struct PoolObject *ready;    /* the allocating side's */
-    struct PoolObject *returned; /* pushed by any thread; pairs: pool_free release, pool_alloc acquire */
+    size_t object_size;       /* a multiple of the alignment */
+    struct PoolObject *ready; /* the allocating side's */
+    struct PoolObject
+        *returned; /* pushed by any thread; pairs: pool_free release, pool_alloc acquire */
     struct PoolChunk *chunks;
 } Pool;
 

@@ -209,8 +209,8 @@ SETTER(memory_region_set_enabled, bool, enabled, 0, enabled)
 SETTER(memory_region_set_readonly, bool, readonly, 0, readonly)
 SETTER(memory_region_set_nonvolatile, bool, nonvolatile, 0, nonvolatile)
 SETTER(memory_region_set_unmergeable, bool, unmergeable, 0, unmergeable)
-SETTER(memory_region_set_size, hwaddr, size, require(!mr->ram_block, mr, "resizeable this way: it is RAM"),
-       size)
+SETTER(memory_region_set_size, hwaddr, size,
+       require(!mr->ram_block, mr, "resizeable this way: it is RAM"), size)
 SETTER(memory_region_set_alias_offset, hwaddr, offset, require(mr->alias, mr, "an alias"),
        alias_offset)
 SETTER(memory_region_rom_device_set_romd, bool, romd_mode,

@@ -196,8 +196,7 @@ static bool show_nothing(ViewEdit *edit, hwaddr first, hwaddr last)
     const FlatRange *next = flatview_from(view, first);
 
     /* Look before filling: fill would copy the path to slots that are bare already. */
-    return !next || next->first > last ||
-           fill(edit, &view->root, view->shift, 0, first, last, 0);
+    return !next || next->first > last || fill(edit, &view->root, view->shift, 0, first, last, 0);
 }
 
 /* ---- ranges ------------------------------------------------------------------ */
@@ -224,8 +223,8 @@ static const FlatRange *make_range(ViewEdit *edit, const FlatRange *template)
     if (range) {
         *range = *template;
         range->birth = edit->view->id;
-        range->cacheable = range->direct_read && range->last - range->first >= 7;
-        range->span = range->cacheable ? range->last - range->first - 7 : 0;
+        hwaddr span = range->last - range->first;
+        range->room = range->direct_read && span >= 7 ? span - 6 : 0;
         range->dropped = false;
         range->link = edit->fresh;
         edit->fresh = range;

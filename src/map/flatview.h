@@ -31,15 +31,14 @@
 typedef struct FlatRange {
     /* what the access fast path reads: one cache line */
     hwaddr first, last;
-    uint8_t *host;     /* of the first byte, where access is direct */
+    uint8_t *host; /* of the first byte, where access is direct */
     MemoryRegion *mr;
-    hwaddr offset;     /* of the first byte, in mr */
-    hwaddr span;       /* the last offset from `first` at which 8 bytes fit, where cacheable */
+    hwaddr offset; /* of the first byte, in mr */
+    hwaddr room;   /* how many offsets from `first` have 8 bytes of direct memory after them */
     bool direct_read, direct_write;
     bool romd, readonly, nonvolatile, unmergeable;
     uint8_t dirty_log_mask;
-    bool cacheable : 1; /* direct_read, and 8 bytes or more */
-    bool dropped : 1;   /* made and replaced within one edit */
+    bool dropped; /* made and replaced within one edit */
     RegionSignals *signals;
     uint64_t birth;         /* id of the first view that shows it */
     struct FlatRange *link; /* fresh or dead ranges */
@@ -101,10 +100,10 @@ const FlatRange *flatview_from(const FlatView *view, hwaddr addr);
  */
 typedef struct ViewEdit {
     MemorySystem *ms;
-    FlatView *view;         /* the new one, not yet published; its id is the birth of what is new */
-    ViewNode *dead_nodes;   /* of the old view, replaced */
+    FlatView *view;       /* the new one, not yet published; its id is the birth of what is new */
+    ViewNode *dead_nodes; /* of the old view, replaced */
     FlatRange *dead_ranges;
-    FlatRange *fresh;       /* made by this edit */
+    FlatRange *fresh; /* made by this edit */
     bool changed;
 } ViewEdit;
 

@@ -206,8 +206,7 @@ static bool grow_windows(ViewLineage *lineage)
 
 void lineage_damage(ViewLineage *lineage, hwaddr first, hwaddr last)
 {
-    ViewWindow *newest =
-        lineage->nr_windows ? &lineage->windows[lineage->nr_windows - 1] : NULL;
+    ViewWindow *newest = lineage->nr_windows ? &lineage->windows[lineage->nr_windows - 1] : NULL;
 
     queue_damaged(lineage);
     if (newest && newest->first <= first && last <= newest->last) {

@@ -12,10 +12,10 @@ typedef struct ViewWindow {
 
 typedef struct ViewLineage {
     MemorySystem *ms;
-    MemoryRegion *root;    /* NULL: shows nothing, for ever */
-    FlatView *current;     /* NULL only before the first commit */
-    AddressSpace *spaces;  /* that show it */
-    unsigned users;        /* how many will after the commit at work */
+    MemoryRegion *root;   /* NULL: shows nothing, for ever */
+    FlatView *current;    /* NULL only before the first commit */
+    AddressSpace *spaces; /* that show it */
+    unsigned users;       /* how many will after the commit at work */
 
     /* damage: what the next commit paints again */
     ViewWindow *windows;

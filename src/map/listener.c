@@ -285,7 +285,8 @@ static void unbind(MemoryListener *listener)
 }
 
 /* Run @tell with a stand-in for @as whose only listener is @listener. */
-static void tell_alone(MemoryListener *listener, AddressSpace *as, void (*tell)(AddressSpace *alone))
+static void tell_alone(MemoryListener *listener, AddressSpace *as,
+                       void (*tell)(AddressSpace *alone))
 {
     MemoryListener *prev = listener->prev, *next = listener->next;
     AddressSpace alone = {.view = as->view, .ms = as->ms};

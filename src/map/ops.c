@@ -101,10 +101,9 @@ void ops_install(MemoryRegion *mr, const MemoryRegionOps *ops, void *opaque)
 
     mr->ops = ops;
     mr->opaque = opaque;
-    mr->big_endian =
-        ops->endianness == DEVICE_BIG_ENDIAN ||
-        (ops->endianness == DEVICE_NATIVE_ENDIAN && ms->target_big_endian);
-    mr->plain_read_sizes = ops->read ? plain_sizes(ops) : 0;
+    mr->big_endian = ops->endianness == DEVICE_BIG_ENDIAN ||
+                     (ops->endianness == DEVICE_NATIVE_ENDIAN && ms->target_big_endian);
+    mr->plain_read_sizes = ops->read && !mr->rom_device ? plain_sizes(ops) : 0;
     mr->plain_write_sizes = ops->write ? plain_sizes(ops) : 0;
     ms->endian_used |= ops != &ops_unassigned && ops != &ops_unassigned_ports;
 }

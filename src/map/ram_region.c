@@ -31,10 +31,9 @@ static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hw
     }
     machine_lock(owner->ms);
     hwaddr used = source->preallocated ? size : hostmem_round(size);
-    mr->ram_block =
-        ram_block_create(&owner->ms->ram, mr, name, source->memory, used,
-                         source->max_length ? source->max_length : used, source->fd,
-                         source->fd_offset);
+    mr->ram_block = ram_block_create(&owner->ms->ram, mr, name, source->memory, used,
+                                     source->max_length ? source->max_length : used, source->fd,
+                                     source->fd_offset);
     if (mr->ram_block) {
         mr->ram_block->preallocated = source->preallocated;
         mr->ram = true;
@@ -87,9 +86,10 @@ int memory_region_init_rom(MemoryRegion *mr, MemoryOwner *owner, const char *nam
     return result;
 }
 
-int memory_region_init_resizeable_ram(
-    MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size, hwaddr max_size,
-    void (*resized)(const char *idstr, hwaddr length, void *host), Error **errp)
+int memory_region_init_resizeable_ram(MemoryRegion *mr, MemoryOwner *owner, const char *name,
+                                      hwaddr size, hwaddr max_size,
+                                      void (*resized)(const char *idstr, hwaddr length, void *host),
+                                      Error **errp)
 {
     hwaddr rounded_max = hostmem_round(max_size);
     int result = anonymous_region(mr, owner, name, size <= max_size ? hostmem_round(size) : size,

@@ -181,8 +181,8 @@ static void paint(Painter *painter, const MemoryRegion *mr, hwaddr first, hwaddr
         return;
     }
     if (painter->depth == MEMORY_REGION_MAX_DEPTH || ++painter->steps > MAP_MAX_STEPS) {
-        painter->error = fail(ELOOP, "region '%s': aliases and subregions lead on without end here",
-                              mr->name);
+        painter->error =
+            fail(ELOOP, "region '%s': aliases and subregions lead on without end here", mr->name);
         return;
     }
     flags.readonly |= mr->state.readonly;

@@ -90,8 +90,8 @@ int memory_region_add_coalescing(MemoryRegion *mr, hwaddr offset, hwaddr size)
 
     machine_lock(ms);
     if (!inside(mr, offset, size)) {
-        result = fail(EINVAL, "region '%s': coalesced range 0x%" PRIx64 "+0x%" PRIx64
-                              " is not inside it",
+        result = fail(EINVAL,
+                      "region '%s': coalesced range 0x%" PRIx64 "+0x%" PRIx64 " is not inside it",
                       mr->name, offset, size);
     } else {
         unsigned n = nr_coalesced(mr);

@@ -39,14 +39,14 @@ struct MemorySystem {
 
     /* flat views: see flatview.h, lineage.h, topology.c */
     Pool nodes, ranges;
-    Arena scratch;                /* of the commit at work */
-    struct ViewLineage *damaged;  /* those with windows to paint */
-    struct ViewLineage *empty;    /* of address spaces that show nothing */
-    bool resolve;                 /* an address space has `resolve` set */
-    struct ViewLineage *closing;  /* lost their last space in the commit at work */
-    unsigned keep_times;          /* address spaces that keep a history */
-    pthread_mutex_t views_lock;   /* guards the chains of living views; innermost */
-    unsigned long nr_views;       /* living; views_lock */
+    Arena scratch;               /* of the commit at work */
+    struct ViewLineage *damaged; /* those with windows to paint */
+    struct ViewLineage *empty;   /* of address spaces that show nothing */
+    bool resolve;                /* an address space has `resolve` set */
+    struct ViewLineage *closing; /* lost their last space in the commit at work */
+    unsigned keep_times;         /* address spaces that keep a history */
+    pthread_mutex_t views_lock;  /* guards the chains of living views; innermost */
+    unsigned long nr_views;      /* living; views_lock */
 
     RamList ram;
 };

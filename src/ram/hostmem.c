@@ -55,8 +55,8 @@ static int check_file(hwaddr size, int fd, hwaddr offset, const char *name)
     struct stat st;
 
     if (offset % hostmem_page_size()) {
-        return fail(EINVAL, "RAM '%s': offset 0x%" PRIx64 " is not a multiple of the host page", name,
-                    offset);
+        return fail(EINVAL, "RAM '%s': offset 0x%" PRIx64 " is not a multiple of the host page",
+                    name, offset);
     }
     if (fstat(fd, &st)) {
         int err = errno;
@@ -86,8 +86,8 @@ static void *map_aligned(size_t size, size_t align, int prot, int flags, int fd,
         errno = ENOMEM;
         return MAP_FAILED;
     }
-    uint8_t *area = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                         -1, 0);
+    uint8_t *area =
+        mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED) {
         return MAP_FAILED;
     }
@@ -108,15 +108,16 @@ static void *map_aligned(size_t size, size_t align, int prot, int flags, int fd,
     return host;
 }
 
-int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align, bool shared,
-                   bool readonly, const char *name)
+int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align,
+                   bool shared, bool readonly, const char *name)
 {
     int result = check_size(size, name);
     if (!result) {
         result = check_file(size, fd, offset, name);
     }
     if (!result && ((align & (align - 1)) || align > SIZE_MAX)) {
-        result = fail(EINVAL, "RAM '%s': alignment 0x%" PRIx64 " is not a power of two", name, align);
+        result =
+            fail(EINVAL, "RAM '%s': alignment 0x%" PRIx64 " is not a power of two", name, align);
     }
     if (result) {
         return result;

@@ -17,8 +17,8 @@ size_t hostmem_round(hwaddr size);
 
 /* Each returns 0 or a negative errno with its sentence (base/error.h). @name is for the sentence. */
 int hostmem_map_anonymous(HostMemory *memory, hwaddr size, const char *name);
-int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align, bool shared,
-                   bool readonly, const char *name);
+int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align,
+                   bool shared, bool readonly, const char *name);
 void hostmem_unmap(HostMemory *memory);
 
 #endif

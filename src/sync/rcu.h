@@ -59,6 +59,7 @@ static inline void rcu_leave(void)
     urcu_bp_read_unlock();
 }
 
+#ifdef _LGPL_SOURCE
 /* Whether this thread has been a reader before; until then entering calls into liburcu. */
 static inline bool rcu_registered(void)
 {
@@ -73,13 +74,21 @@ static inline bool rcu_enter_unless_inside(void)
     if (counter & URCU_BP_GP_CTR_NEST_MASK) {
         return false;
     }
-#ifdef _LGPL_SOURCE
-    _urcu_bp_read_lock_update(counter); /* what read_lock does after the test that was just made */
-#else
-    urcu_bp_read_lock();
-#endif
+    _urcu_bp_read_lock_update(counter); /* what read_lock does after the test just made */
     return true;
 }
+#else
+static inline bool rcu_registered(void)
+{
+    return true;
+}
+
+static inline bool rcu_enter_unless_inside(void)
+{
+    rcu_enter();
+    return true;
+}
+#endif
 
 /* Run @callback, in a thread of liburcu's, after all read sections that are open now. */
 static inline void rcu_defer(struct rcu_head *head, void (*callback)(struct rcu_head *head))
