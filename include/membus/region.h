@@ -210,7 +210,7 @@ MEMBUS_EXPORT int memory_region_init_rom_device(MemoryRegion *mr, MemoryOwner *o
                                                 const MemoryRegionOps *ops, void *opaque,
                                                 const char *name, hwaddr size, Error **errp);
 
-/* As memory_region_init_rom_device over no memory (see _ram_unbacked). */
+/* As memory_region_init_rom_device over no memory (see _ram_unbacked): @ops answer in either mode. */
 MEMBUS_EXPORT int memory_region_init_rom_device_unbacked(MemoryRegion *mr, MemoryOwner *owner,
                                                          const MemoryRegionOps *ops, void *opaque,
                                                          const char *name, hwaddr size);

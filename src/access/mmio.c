@@ -41,6 +41,12 @@ static bool inside_region(const MemoryRegion *mr, hwaddr offset, unsigned size)
     return mr->state.size && offset <= region_last(mr) && size - 1 <= region_last(mr) - offset;
 }
 
+/* Whether a read is answered by host memory, as things are now; a view knows how they were. */
+static bool reads_memory(const MemoryRegion *mr)
+{
+    return mr->ram || (mr->rom_device && mr->ram_block && mr->state.romd_mode);
+}
+
 static bool ops_accept(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_write,
                        MemTxAttrs attrs)
 {
@@ -59,19 +65,25 @@ static bool ops_accept(const MemoryRegion *mr, hwaddr offset, unsigned size, boo
            (!ops->valid.max_access_size || size <= ops->valid.max_access_size);
 }
 
+bool mmio_valid(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_write,
+                MemTxAttrs attrs)
+{
+    if (mr->ram) {
+        return mr->ram_block;
+    }
+    return mr->ops && !attrs.memory && ops_accept(mr, offset, size, is_write, attrs);
+}
+
 bool memory_region_access_valid(MemoryRegion *mr, hwaddr addr, unsigned size, bool is_write,
                                 MemTxAttrs attrs)
 {
     if (size == 0 || size > 8 || (size & (size - 1)) || !inside_region(mr, addr, size)) {
         return false;
     }
-    if (mr->ram) {
-        return mr->ram_block && !(is_write && mr->state.readonly && !attrs.debug);
+    if (is_write && mr->ram && mr->state.readonly && !attrs.debug) {
+        return false;
     }
-    if (!is_write && mr->rom_device && mr->state.romd_mode) {
-        return mr->ram_block;
-    }
-    return mr->ops && ops_accept(mr, addr, size, is_write, attrs);
+    return (!is_write && reads_memory(mr)) || mmio_valid(mr, addr, size, is_write, attrs);
 }
 
 /* ---- steps -------------------------------------------------------------------------- */
@@ -240,17 +252,9 @@ static void store_exact(uint8_t *host, uint64_t value, unsigned size)
     }
 }
 
-static bool reads_memory(const MemoryRegion *mr)
-{
-    return mr->ram || (mr->rom_device && mr->state.romd_mode);
-}
-
 static MemTxResult ram_read(const MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned size)
 {
     *value = 0;
-    if (!inside_region(mr, offset, size)) {
-        return MEMTX_DECODE_ERROR;
-    }
     if (!mr->ram_block) {
         return MEMTX_ERROR;
     }
@@ -259,13 +263,9 @@ static MemTxResult ram_read(const MemoryRegion *mr, hwaddr offset, uint64_t *val
     return MEMTX_OK;
 }
 
-static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size,
-                             MemTxAttrs attrs)
+static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size)
 {
-    if (!inside_region(mr, offset, size)) {
-        return MEMTX_DECODE_ERROR;
-    }
-    if (!mr->ram_block || (mr->state.readonly && !attrs.debug)) {
+    if (!mr->ram_block) {
         return MEMTX_ERROR;
     }
     store_exact(mr->ram_block->host + offset,
@@ -280,7 +280,7 @@ static MemTxResult device_read(const MemoryRegion *mr, hwaddr offset, uint64_t *
 {
     MemTxResult result;
 
-    if (!inside_region(mr, offset, size) || !ops_accept(mr, offset, size, false, attrs)) {
+    if (!ops_accept(mr, offset, size, false, attrs)) {
         *value = 0;
         return MEMTX_DECODE_ERROR;
     }
@@ -297,7 +297,7 @@ static MemTxResult device_write(const MemoryRegion *mr, hwaddr offset, uint64_t 
                                 unsigned size, MemTxAttrs attrs)
 {
     value = low_bytes(value, size);
-    if (!inside_region(mr, offset, size) || !ops_accept(mr, offset, size, true, attrs)) {
+    if (!ops_accept(mr, offset, size, true, attrs)) {
         return MEMTX_DECODE_ERROR;
     }
     if ((mr->plain_write_sizes & size) && (offset & (size - 1)) == 0) {
@@ -310,7 +310,7 @@ MemTxResult mmio_read(MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned
                       MemTxAttrs attrs)
 {
     *value = 0;
-    if (reads_memory(mr)) {
+    if (mr->ram) {
         return ram_read(mr, offset, value, size);
     }
     if (attrs.memory || !enter_device(mr)) {
@@ -325,7 +325,7 @@ MemTxResult mmio_write(MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned
                        MemTxAttrs attrs)
 {
     if (mr->ram) {
-        return ram_write(mr, offset, value, size, attrs);
+        return ram_write(mr, offset, value, size);
     }
     if (attrs.memory || !enter_device(mr)) {
         return MEMTX_ACCESS_ERROR;
@@ -342,10 +342,12 @@ MemTxResult memory_region_dispatch_read(MemoryRegion *mr, hwaddr addr, uint64_t 
     uint64_t value = 0;
     MemTxResult result = MEMTX_DECODE_ERROR;
 
-    if (reads_memory(mr)) {
-        result = ram_read(mr, addr, &value, size);
-    } else if (mr->ops) {
-        result = device_read(mr, addr, &value, size, attrs);
+    if (inside_region(mr, addr, size)) {
+        if (reads_memory(mr)) {
+            result = ram_read(mr, addr, &value, size);
+        } else if (mr->ops) {
+            result = device_read(mr, addr, &value, size, attrs);
+        }
     }
     *pval = mmio_to_order(mr, value, size, op & MO_BE);
     return result;
@@ -357,8 +359,11 @@ MemTxResult memory_region_dispatch_write(MemoryRegion *mr, hwaddr addr, uint64_t
     unsigned size = 1U << (op & MO_SIZE);
     uint64_t value = mmio_to_order(mr, low_bytes(data, size), size, op & MO_BE);
 
+    if (!inside_region(mr, addr, size)) {
+        return MEMTX_DECODE_ERROR;
+    }
     if (mr->ram) {
-        return ram_write(mr, addr, value, size, attrs);
+        return mr->state.readonly && !attrs.debug ? MEMTX_ERROR : ram_write(mr, addr, value, size);
     }
     return mr->ops ? device_write(mr, addr, value, size, attrs) : MEMTX_DECODE_ERROR;
 }

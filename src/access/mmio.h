@@ -10,6 +10,15 @@
  * by mmio_to_order(). Offsets are in the region. Context: RCU reader.
  */
 
+/*
+ * What is asked of a region here is constant while it is mapped. What an edit can change (size, read-only, romd
+ * mode) a reader takes from the view, not from the region: its caller has checked that.
+ */
+
+/* Whether the device takes the access. */
+bool mmio_valid(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_write,
+                MemTxAttrs attrs);
+
 /* One access of @size (1, 2, 4, 8) bytes with lock and guard: what a load, a store or a chunk does. */
 MemTxResult mmio_read(MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned size,
                       MemTxAttrs attrs);

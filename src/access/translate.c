@@ -38,12 +38,9 @@ static bool piece_valid(const FlatRange *range, hwaddr addr, hwaddr len, bool is
     if (is_write && mr->ram && range->readonly && !attrs.debug) {
         return false;
     }
-    if (attrs.memory && !mr->ram) {
-        return false;
-    }
     while (len) {
         unsigned chunk = mmio_chunk(mr, offset, len);
-        if (!memory_region_access_valid(mr, offset, chunk, is_write, attrs)) {
+        if (!mmio_valid(mr, offset, chunk, is_write, attrs)) {
             return false;
         }
         offset += chunk;
