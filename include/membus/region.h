@@ -116,6 +116,8 @@ struct MemoryRegion {
     IntervalNode in_container;   /* [addr, addr + size - 1] in the container's index */
     IntervalNode in_target;      /* an alias's window, in the target's index */
     IntervalNode *children;      /* index of the subregions */
+    size_t nr_shown;             /* subregions that are enabled and not empty */
+    uintptr_t shown_xor;         /* their addresses, xor-ed: of one, its address */
     IntervalNode *aliases;       /* index of the aliases of this region */
     struct ViewLineage *lineage; /* the views rendered from this region */
     AddressSpace *spaces;        /* address spaces with this root */

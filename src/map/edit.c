@@ -42,18 +42,43 @@ void region_unindex(MemoryRegion *mr)
     }
 }
 
-static void install(MemoryRegion *mr, const MemoryRegionState *state)
+/*
+ * A container that shows one child may stand for it (render_resolve_root()), and must know which without a search. When it
+ * begins or ceases to, the roots above may resolve elsewhere even if nothing looks different.
+ */
+static void count_shown(MemoryRegion *mr, bool add)
+{
+    MemoryRegion *container = mr->state.container;
+
+    if (!container || !mr->state.enabled || mr->state.size == 0) {
+        return;
+    }
+    container->shown_xor ^= (uintptr_t)mr;
+    container->nr_shown += add ? 1 : (size_t)-1;
+    if (container->nr_shown <= 2) {
+        map_damage_all_spaces(region_system(mr));
+    }
+}
+
+void region_install(MemoryRegion *mr, const MemoryRegionState *state)
 {
     const MemoryRegionState *old = &mr->state;
     bool moves = old->container != state->container || old->addr != state->addr ||
                  old->size != state->size || old->alias_offset != state->alias_offset;
+    bool shows = moves || old->enabled != state->enabled;
 
+    if (shows) {
+        count_shown(mr, false);
+    }
     if (moves) {
         region_unindex(mr);
     }
     mr->state = *state;
     if (moves) {
         region_index(mr);
+    }
+    if (shows) {
+        count_shown(mr, true);
     }
 }
 
@@ -68,15 +93,15 @@ int region_change(MemoryRegion *mr, const MemoryRegionState *state)
     }
     result = map_damage(mr);
     if (!result) {
-        install(mr, state);
+        region_install(mr, state);
         result = map_damage(mr);
         if (result) {
-            install(mr, &old);
+            region_install(mr, &old);
         }
     }
     int ended = map_edit_end(ms);
     if (ended) {
-        install(mr, &old);
+        region_install(mr, &old);
         map_edit_cancel(ms);
     }
     return result ? result : ended;

@@ -382,13 +382,18 @@ static void free_fresh_nodes(ViewEdit *edit, ViewSlot slot)
     pool_free(&edit->ms->nodes, node);
 }
 
+/* Free the ranges that the edit made: all, or those that it dropped again. */
 static void free_fresh_ranges(ViewEdit *edit, bool all)
 {
-    while (edit->fresh) {
-        FlatRange *range = edit->fresh;
-        edit->fresh = range->link;
+    FlatRange **link = &edit->fresh;
+
+    while (*link) {
+        FlatRange *range = *link;
         if (all || range->dropped) {
+            *link = range->link;
             flatrange_free(edit->ms, range);
+        } else {
+            link = &range->link;
         }
     }
 }

@@ -120,7 +120,7 @@ int view_edit_splice(ViewEdit *edit, hwaddr first, hwaddr last, const FlatRange 
 
 /* Drop everything that the edit made. */
 void view_edit_abort(ViewEdit *edit);
-/* The edit succeeded: what it made stays, but for ranges it made and dropped again. */
+/* The edit is complete; it can still be aborted until the view is published. */
 void view_edit_finish(ViewEdit *edit);
 
 void flatrange_free(MemorySystem *ms, FlatRange *range);

@@ -170,8 +170,9 @@ void flatview_unref(FlatView *view)
 
 static void grace_period_over(struct rcu_head *head)
 {
-    rcu_tsan_sections_seen();
+    rcu_callback_begins();
     flatview_unref(container_of(head, FlatView, rcu));
+    rcu_callback_ends();
 }
 
 /* Nobody finds the view any more: drop the reference of being current once its readers are through. */

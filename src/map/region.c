@@ -84,8 +84,9 @@ static void abandon_children(MemoryRegion *mr)
 {
     while (mr->children) {
         MemoryRegion *child = container_of(mr->children, MemoryRegion, in_container);
-        interval_remove(&mr->children, &child->in_container);
-        child->state.container = NULL;
+        MemoryRegionState state = child->state;
+        state.container = NULL;
+        region_install(child, &state);
         region_let_go(mr, child);
     }
 }
@@ -93,14 +94,16 @@ static void abandon_children(MemoryRegion *mr)
 void region_end(MemoryRegion *mr)
 {
     MemoryOwner *owner = mr->owner;
+    MemoryRegionState nowhere = mr->state;
 
     abandon_children(mr);
-    region_unindex(mr);
+    nowhere.container = NULL;
+    region_install(mr, &nowhere);
     if (mr->alias) {
+        region_unindex(mr);
         region_let_go(mr, mr->alias);
         mr->alias = NULL;
     }
-    mr->state.container = NULL;
     if (mr->ram_block) {
         ram_block_destroy(mr->ram_block);
         mr->ram_block = NULL;

@@ -253,23 +253,6 @@ static bool hands_down_nothing(const MemoryRegion *mr)
     return !mr->state.readonly && !mr->state.nonvolatile && !mr->state.unmergeable;
 }
 
-typedef struct OnlyChild {
-    MemoryRegion *mr;
-    unsigned count;
-} OnlyChild;
-
-static bool count_shown(IntervalNode *node, void *opaque)
-{
-    OnlyChild *only = opaque;
-    MemoryRegion *mr = container_of(node, MemoryRegion, in_container);
-
-    if (mr->state.enabled && mr->state.size) {
-        only->mr = mr;
-        only->count++;
-    }
-    return only->count > 1;
-}
-
 MemoryRegion *render_resolve_root(MemoryRegion *root)
 {
     for (unsigned i = 0; i < MEMORY_REGION_MAX_DEPTH; i++) {
@@ -282,15 +265,13 @@ MemoryRegion *render_resolve_root(MemoryRegion *root)
             bool whole = root->state.alias_offset == 0 && root->state.size >= target->state.size;
             next = whole ? target : NULL;
         } else if (!root->terminates) {
-            OnlyChild only = {NULL, 0};
-            interval_for_each_overlap(root->children, 0, region_last(root), count_shown, &only);
-            if (only.count == 0) {
+            if (root->nr_shown == 0) {
                 return NULL;
             }
-            bool whole = only.count == 1 && only.mr->state.addr == 0 &&
-                         only.mr->state.size <= root->state.size;
-            /* smaller is as good: the container shows nothing beside its only child */
-            next = whole ? only.mr : NULL;
+            MemoryRegion *only = root->nr_shown == 1 ? (MemoryRegion *)root->shown_xor : NULL;
+            /* If it is smaller, the rest of the container is as bare as what is around the child. */
+            bool whole = only && only->state.addr == 0 && only->state.size <= root->state.size;
+            next = whole ? only : NULL;
         } else {
             next = NULL;
         }

@@ -103,6 +103,13 @@ void map_damage_space(AddressSpace *as)
     as->ms->resolve = true;
 }
 
+void map_damage_all_spaces(MemorySystem *ms)
+{
+    for (AddressSpace *as = ms->first_space; as; as = as->next) {
+        map_damage_space(as);
+    }
+}
+
 /* ---- commit: what can fail ------------------------------------------------------------ */
 
 static int resolve_space(AddressSpace *as)

@@ -23,7 +23,8 @@ void map_edit_cancel(MemorySystem *ms);
  */
 int map_damage(MemoryRegion *mr);
 
-/* @as's root may resolve elsewhere now. */
+/* @as's root, or any space's, may resolve elsewhere now. */
 void map_damage_space(AddressSpace *as);
+void map_damage_all_spaces(MemorySystem *ms);
 
 #endif

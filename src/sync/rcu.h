@@ -90,6 +90,10 @@ static inline bool rcu_enter_unless_inside(void)
 }
 #endif
 
+/* First and last in a callback: what happened before its grace period, and what a drain waits for. */
+#define rcu_callback_begins() rcu_tsan_sections_seen()
+#define rcu_callback_ends() rcu_tsan_section_ended()
+
 /* Run @callback, in a thread of liburcu's, after all read sections that are open now. */
 static inline void rcu_defer(struct rcu_head *head, void (*callback)(struct rcu_head *head))
 {
