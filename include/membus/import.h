@@ -2,11 +2,14 @@
 /*
  * import.h - build a memory system from the text of QEMU's `info mtree`.
  *
- * The tree's text does not say all: which i/o regions answer themselves, which of several regions of one name an
- * alias looks at, that an alias is read-only, in which order overlapping siblings were added. What
- * the flat dump (`info mtree -f`) of the same machine shows decides these; without it:
- *  - i/o regions with subregions are containers, those without answer, and so does the root `io` of "I/O";
- *  - owners (-o) tell regions of one name apart, else what lies in the alias's window, else the order of mention;
+ * The tree's text does not say all: which i/o regions answer themselves, which of several regions
+ * of one name an alias looks at, that an alias is read-only, in which order overlapping siblings
+ * were added. What the flat dump (`info mtree -f`) of the same machine shows decides these; without
+ * it:
+ *  - i/o regions with subregions are containers, those without answer, and so does the root `io`
+ *    of "I/O";
+ *  - owners (-o) tell regions of one name apart, else what lies in the alias's window, else the
+ *    order of mention;
  *  - aliases called `pam-rom` are read-only;
  *  - on equal priority the higher start wins, at the same start the one printed first;
  *  - an alias that prints one byte is of size 0.
@@ -26,19 +29,22 @@ typedef struct MtreeFlat MtreeFlat;
 /* ---- Trees -------------------------------------------------------------------- */
 
 /*
- * Parse @text (@len bytes of `info mtree`, any of -D and -o, CR LF tolerated) and build the machine it
- * describes in a memory system of its own; nothing is allocated for its RAM. @flat, where not NULL, settles what
- * the text leaves open (see above); it is not needed after the call. @name stands in messages.
- * Returns NULL and one sentence `name:line: reason` in *@errp: -EINVAL for text that is no such dump,
- * -ELOOP for aliases that lead on without end, -E2BIG for what would take unreasonable work, -ENOMEM.
- * End with memory_import_free.
+ * Parse @text (@len bytes of `info mtree`, any of -D and -o, CR LF tolerated) and build the machine
+ * it describes in a memory system of its own; nothing is allocated for its RAM. @flat, where not
+ * NULL, settles what the text leaves open (see above); it is not needed after the call. @name
+ * stands in messages.
+ * Returns NULL and one sentence `name:line: reason` in *@errp: -EINVAL for text that is no such
+ * dump,
+ * -ELOOP for aliases that lead on without end, -E2BIG for what would take unreasonable work,
+ * -ENOMEM. End with memory_import_free.
  * Context: any thread.
  */
 MEMBUS_EXPORT MemoryImport *memory_import_mtree(const char *text, size_t len, const char *name,
                                                 const MtreeFlat *flat, Error **errp);
 
 /*
- * The machine. Its own spaces "memory" and "I/O" stay empty: the captured ones are memory_import_space().
+ * The machine. Its own spaces "memory" and "I/O" stay empty: the captured ones are
+ * memory_import_space().
  */
 MEMBUS_EXPORT MemorySystem *memory_import_system(const MemoryImport *import);
 
@@ -47,8 +53,8 @@ MEMBUS_EXPORT size_t memory_import_space_count(const MemoryImport *import);
 MEMBUS_EXPORT AddressSpace *memory_import_space(const MemoryImport *import, size_t index);
 
 /*
- * The regions that the text has a `memory-region:` block for, in its order (some are mentioned by no alias that
- * is printed). Owned by @import; @count is set.
+ * The regions that the text has a `memory-region:` block for, in its order (some are mentioned by
+ * no alias that is printed). Owned by @import; @count is set.
  */
 MEMBUS_EXPORT MemoryRegion *const *memory_import_targets(const MemoryImport *import, size_t *count);
 
@@ -90,7 +96,8 @@ typedef struct MtreeFlatView {
 } MtreeFlatView;
 
 /*
- * Parse @text (@len bytes of `info mtree -f`, CR LF tolerated). Returns NULL and one sentence `name:line: reason` in
+ * Parse @text (@len bytes of `info mtree -f`, CR LF tolerated). Returns NULL and one sentence
+ * `name:line: reason` in
  * *@errp: -EINVAL, -ENOMEM. End with mtree_flat_free.
  * Context: any thread.
  */

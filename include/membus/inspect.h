@@ -22,16 +22,18 @@ extern "C" {
 
 /*
  * Print @ms's address spaces as QEMU's `info mtree` does. @as_name limits it to the address spaces
- * of that name; NULL: all. Blocks come in the order in which their first address space was made, and alias
- * targets in the order of their first mention. An owner prints as `owner:{dev id=NAME}`, as `owner:{obj path=NAME}`
- * if its name begins with a slash, and as it is if it begins with `owner:{` or `parent:{`.
+ * of that name; NULL: all. Blocks come in the order in which their first address space was made,
+ * and alias targets in the order of their first mention. An owner prints as `owner:{dev id=NAME}`,
+ * as `owner:{obj path=NAME}` if its name begins with a slash, and as it is if it begins with
+ * `owner:{` or `parent:{`.
  * Returns 0, -ENOENT if there is none of that name, or -EIO/-ENOMEM.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int mtree_print(MemorySystem *ms, FILE *out, unsigned flags, const char *as_name);
 
 /*
- * The same for the @count address spaces in @spaces, in that order; all of one machine. The @nr_targets regions in
+ * The same for the @count address spaces in @spaces, in that order; all of one machine. The
+ * @nr_targets regions in
  * @targets get a block each before those that aliases mention; they may be NULL and 0.
  */
 MEMBUS_EXPORT int mtree_print_spaces(AddressSpace *const *spaces, size_t count,
@@ -39,15 +41,15 @@ MEMBUS_EXPORT int mtree_print_spaces(AddressSpace *const *spaces, size_t count,
                                      unsigned flags);
 
 /*
- * The type that `info mtree` gives @mr where @readonly, @nonvolatile and @romd hold (in a flat view flags from above are
- * included). "nv-" is in front if non-volatile.
+ * The type that `info mtree` gives @mr where @readonly, @nonvolatile and @romd hold (in a flat view
+ * flags from above are included). "nv-" is in front if non-volatile.
  */
 MEMBUS_EXPORT const char *mtree_type(const MemoryRegion *mr, bool readonly, bool nonvolatile,
                                      bool romd);
 
 /*
- * Write the line that `info mtree -f` has for @section (mr not NULL), without a line end, to @buf as
- * snprintf(3) does; returns its length. Context: RCU reader, or the view held.
+ * Write the line that `info mtree -f` has for @section (mr not NULL), without a line end, to @buf
+ * as snprintf(3) does; returns its length. Context: RCU reader, or the view held.
  */
 MEMBUS_EXPORT size_t mtree_format_section(char *buf, size_t size,
                                           const MemoryRegionSection *section);
@@ -74,8 +76,9 @@ typedef struct MemoryCandidate {
     MemoryPathStep *path;
     bool readonly, nonvolatile; /* as inherited along the path */
     /*
-     * The winner (candidate 0) hides all others. The index in the winner's path of the first step that this path does not
-     * share; the two regions there are siblings, or (HIDDEN_BY_CHILD) this path has ended.
+     * The winner (candidate 0) hides all others. The index in the winner's path of the first step
+     * that this path does not share; the two regions there are siblings, or (HIDDEN_BY_CHILD) this
+     * path has ended.
      */
     unsigned parting;
     MemoryHiddenReason reason;
@@ -88,9 +91,10 @@ typedef struct MemoryExplanation {
 } MemoryExplanation;
 
 /*
- * Explain @addr in @as: every enabled path that leads to a terminating region, the one that answers first.
- * Returns NULL if memory is short or the paths are too many to list (membus_last_error()). Freed with
- * memory_explanation_free.
+ * Explain @addr in @as: every enabled path that leads to a terminating region, the one that answers
+ * first.
+ * Returns NULL if memory is short or the paths are too many to list (membus_last_error()). Freed
+ * with memory_explanation_free.
  * Context: machine lock (the regions are borrowed: hold it for as long as they are looked at).
  */
 MEMBUS_EXPORT MemoryExplanation *address_space_explain(AddressSpace *as, hwaddr addr);

@@ -253,30 +253,45 @@ static bool hands_down_nothing(const MemoryRegion *mr)
     return !mr->state.readonly && !mr->state.nonvolatile && !mr->state.unmergeable;
 }
 
+/* The one region that @root shows, whole and unchanged, and nothing beside it; NULL if there is none such. */
+static MemoryRegion *stand_in(const MemoryRegion *root)
+{
+    MemoryRegion *next;
+
+    if (root->alias) {
+        bool whole = root->state.alias_offset == 0 && root->state.size >= root->alias->state.size;
+        next = whole ? root->alias : NULL;
+    } else {
+        /* An only child smaller than the container will do: around it both are bare. */
+        next = root->nr_shown == 1 && !root->terminates ? (MemoryRegion *)root->shown_xor : NULL;
+        if (next && next->state.size > root->state.size) {
+            next = NULL;
+        }
+    }
+    /* A view begins at its root's address, so both must be 0 for the two to look alike. */
+    if (!next || !hands_down_nothing(root) || root->state.addr || next->state.addr) {
+        return NULL;
+    }
+    return next;
+}
+
+static bool shows_nothing(const MemoryRegion *root)
+{
+    const MemoryRegion *target = root->alias;
+
+    return !root->state.enabled || root->state.size == 0 ||
+           (target && (!target->state.enabled || target->state.size == 0)) ||
+           (!target && !root->terminates && root->nr_shown == 0);
+}
+
 MemoryRegion *render_resolve_root(MemoryRegion *root)
 {
     for (unsigned i = 0; i < MEMORY_REGION_MAX_DEPTH; i++) {
-        if (!root->state.enabled || root->state.size == 0) {
+        if (shows_nothing(root)) {
             return NULL;
         }
-        MemoryRegion *next;
-        if (root->alias) {
-            MemoryRegion *target = root->alias;
-            bool whole = root->state.alias_offset == 0 && root->state.size >= target->state.size;
-            next = whole ? target : NULL;
-        } else if (!root->terminates) {
-            if (root->nr_shown == 0) {
-                return NULL;
-            }
-            MemoryRegion *only = root->nr_shown == 1 ? (MemoryRegion *)root->shown_xor : NULL;
-            /* If it is smaller, the rest of the container is as bare as what is around the child. */
-            bool whole = only && only->state.addr == 0 && only->state.size <= root->state.size;
-            next = whole ? only : NULL;
-        } else {
-            next = NULL;
-        }
-        /* A view begins at its root's address, so both must be 0 for the two to look alike. */
-        if (!next || !hands_down_nothing(root) || root->state.addr || next->state.addr) {
+        MemoryRegion *next = stand_in(root);
+        if (!next) {
             return root;
         }
         root = next;
