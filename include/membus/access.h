@@ -2,17 +2,16 @@
 /*
  * access.h - read and write guest memory as an initiator does.
  *
- * No access waits for a change of the map; each piece sees one view. RAM is
- * copied directly, also across the borders of ranges. MMIO is cut into powers
- * of two, no larger than valid.max_access_size (4 if unset) and, unless the
- * device takes unaligned accesses, than the alignment of the offset. Each is checked
- * against ops->valid and carried out in steps of ops->impl; a refused read gives
- * zeros and MEMTX_DECODE_ERROR. Where nothing answers, reads give zeros, writes
- * are dropped, and the result is MEMTX_DECODE_ERROR.
+ * No access waits for a change of the map; each piece sees one view. RAM is copied directly,
+ * also across the borders of ranges. MMIO is cut into powers of two, no larger than
+ * valid.max_access_size (4 if unset) and, unless the device takes unaligned accesses, than the
+ * alignment of the offset. Each is checked against ops->valid and carried out in steps of
+ * ops->impl; a refused read gives zeros and MEMTX_DECODE_ERROR. Where nothing answers, reads
+ * give zeros, writes are dropped, and the result is MEMTX_DECODE_ERROR.
  *
- * Context of everything here, unless it says otherwise: any thread, inside or
- * outside a read section. Accesses that reach a device take the machine lock
- * (unless the region is lockless), so they may block.
+ * Context of everything here, unless it says otherwise: any thread, inside or outside a read
+ * section. Accesses that reach a device take the machine lock (unless the region is lockless),
+ * so they may block.
  */
 #ifndef MEMBUS_ACCESS_H
 #define MEMBUS_ACCESS_H
@@ -40,8 +39,9 @@ MEMBUS_EXPORT MemTxResult address_space_write_rom(AddressSpace *as, hwaddr addr,
                                                   const void *buf, hwaddr len);
 
 /*
- * Loads and stores of 1, 2, 4 or 8 bytes, little- or big-endian. To a device they are one access
- * of that width. *@result, where not NULL, is set; a failed load returns 0 (or what the device gave).
+ * Loads and stores of 1, 2, 4 or 8 bytes, little- or big-endian. To a device they are one
+ * access of that width. *@result, where not NULL, is set; a failed load returns 0 (or what the
+ * device gave).
  */
 MEMBUS_EXPORT uint8_t address_space_ldub(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                                          MemTxResult *result);
@@ -73,8 +73,8 @@ MEMBUS_EXPORT void address_space_stq_be(AddressSpace *as, hwaddr addr, uint64_t 
                                         MemTxAttrs attrs, MemTxResult *result);
 
 /*
- * Who answers at @addr: the region, *@xlat the offset in it, *@len cut to what it answers in a row.
- * NULL if nobody does (*@len cut to the gap).
+ * Who answers at @addr: the region, *@xlat the offset in it, *@len cut to what it answers in a
+ * row. NULL if nobody does (*@len cut to the gap).
  * Context: RCU reader (the region lives as long as the section).
  */
 MEMBUS_EXPORT MemoryRegion *address_space_translate(AddressSpace *as, hwaddr addr, hwaddr *xlat,
@@ -87,17 +87,19 @@ MEMBUS_EXPORT bool address_space_access_valid(AddressSpace *as, hwaddr addr, hwa
 /* ---- Long-lived pointers ------------------------------------------------------ */
 
 /*
- * Host memory for the @*plen bytes at guest @addr; *@plen is cut to what could be mapped in one piece. RAM of one
- * region is mapped directly. Anything else goes through a bounce buffer, filled from the guest for a read, as
- * far as the address space's budget allows (address_space_set_bounce_limit, 4096 bytes at first).
- * Returns NULL with *@plen 0 if nothing is there, if the budget is spent (register a map client to
- * try again) or memory is short. What is mapped stays alive until address_space_unmap.
+ * Host memory for the @*plen bytes at guest @addr; *@plen is cut to what could be mapped in one
+ * piece. RAM of one region is mapped directly. Anything else goes through a bounce buffer,
+ * filled from the guest for a read, as far as the address space's budget allows
+ * (address_space_set_bounce_limit, 4096 bytes at first). Returns NULL with *@plen 0 if nothing
+ * is there, if the budget is spent (register a map client to try again) or memory is short.
+ * What is mapped stays alive until address_space_unmap.
  */
 MEMBUS_EXPORT void *address_space_map(AddressSpace *as, hwaddr addr, hwaddr *plen, bool is_write,
                                       MemTxAttrs attrs);
 /*
- * End a mapping. @buffer is what address_space_map returned, @len its length; for a write the first @access_len bytes were
- * written: a bounce buffer's are now copied to the guest, RAM's are marked dirty. -EINVAL (membus_last_error()) if @buffer is not mapped.
+ * End a mapping. @buffer is what address_space_map returned, @len its length; for a write the
+ * first @access_len bytes were written: a bounce buffer's are now copied to the guest, RAM's
+ * are marked dirty. -EINVAL (membus_last_error()) if @buffer is not mapped.
  */
 MEMBUS_EXPORT int address_space_unmap(AddressSpace *as, void *buffer, hwaddr len, bool is_write,
                                       hwaddr access_len);
@@ -105,8 +107,8 @@ MEMBUS_EXPORT int address_space_unmap(AddressSpace *as, void *buffer, hwaddr len
 MEMBUS_EXPORT void address_space_set_bounce_limit(AddressSpace *as, size_t bytes);
 
 /*
- * To be called once when a bounce buffer of @as has been released since registration (at once, if the budget is not
- * spent). The storage is the caller's until then or until unregistration.
+ * To be called once when a bounce buffer of @as has been released since registration (at once,
+ * if the budget is not spent). The storage is the caller's until then or until unregistration.
  */
 typedef struct MemoryMapClient {
     void (*notify)(struct MemoryMapClient *client); /* no lock held; may map */
@@ -116,8 +118,8 @@ MEMBUS_EXPORT void address_space_register_map_client(AddressSpace *as, MemoryMap
 MEMBUS_EXPORT void address_space_unregister_map_client(AddressSpace *as, MemoryMapClient *client);
 
 /*
- * A translated window for many small accesses (a virtqueue ring, say). It shows the map as it was at init and
- * keeps the region alive.
+ * A translated window for many small accesses (a virtqueue ring, say). It shows the map as it
+ * was at init and keeps the region alive.
  */
 typedef struct MemoryRegionCache {
     uint8_t *ptr; /* direct host memory of the window, or NULL */
@@ -130,8 +132,9 @@ typedef struct MemoryRegionCache {
 #define MEMORY_REGION_CACHE_INVALID ((MemoryRegionCache){0})
 
 /*
- * Set @cache up for up to @len bytes at @addr. Returns the bytes it covers (at most @len), or a negative errno
- * if nothing answers at @addr (-EFAULT) or the region cannot be written (-EACCES).
+ * Set @cache up for up to @len bytes at @addr. Returns the bytes it covers (at most @len), or a
+ * negative errno if nothing answers at @addr (-EFAULT) or the region cannot be written
+ * (-EACCES).
  */
 MEMBUS_EXPORT int64_t address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as,
                                                hwaddr addr, hwaddr len, bool is_write);
@@ -141,7 +144,10 @@ MEMBUS_EXPORT void address_space_cache_invalidate(MemoryRegionCache *cache, hwad
 /* End @cache; fine for an INVALID or destroyed one. */
 MEMBUS_EXPORT void address_space_cache_destroy(MemoryRegionCache *cache);
 
-/* As the address_space functions, @addr being an offset in the cache. Outside it: MEMTX_DECODE_ERROR. */
+/*
+ * As the address_space functions, @addr being an offset in the cache. Outside it:
+ * MEMTX_DECODE_ERROR.
+ */
 MEMBUS_EXPORT MemTxResult address_space_read_cached_slow(MemoryRegionCache *cache, hwaddr addr,
                                                          void *buf, hwaddr len);
 MEMBUS_EXPORT MemTxResult address_space_write_cached_slow(MemoryRegionCache *cache, hwaddr addr,
@@ -189,9 +195,9 @@ MEMBUS_EXPORT void address_space_stq_be_cached(MemoryRegionCache *cache, hwaddr 
 /* ---- One access to one region -------------------------------------------------- */
 
 /*
- * Carry out one access of @op's width at offset @addr of @mr as a CPU's: checked against ops->valid, split by
- * ops->impl, byte order by @op. Takes no lock and no guard of its own: for callers that did.
- * RAM and ROM are accessed directly; a write to ROM is MEMTX_ERROR.
+ * Carry out one access of @op's width at offset @addr of @mr as a CPU's: checked against
+ * ops->valid, split by ops->impl, byte order by @op. Takes no lock and no guard of its own: for
+ * callers that did. RAM and ROM are accessed directly; a write to ROM is MEMTX_ERROR.
  * Context: machine lock held unless @mr is lockless.
  */
 MEMBUS_EXPORT MemTxResult memory_region_dispatch_read(MemoryRegion *mr, hwaddr addr, uint64_t *pval,

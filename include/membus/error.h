@@ -2,9 +2,9 @@
 /*
  * error.h - why a call was refused, in one sentence.
  *
- * Two ways lead to the sentence. Every function that fails leaves it in a
- * buffer of the calling thread; functions with an `Error **errp` parameter
- * hand it to the caller as an object as well.
+ * Two ways lead to the sentence. Every function that fails leaves it in a buffer of the calling
+ * thread; functions with an `Error **errp` parameter hand it to the caller as an object as
+ * well.
  */
 #ifndef MEMBUS_ERROR_H
 #define MEMBUS_ERROR_H
@@ -16,9 +16,8 @@ extern "C" {
 #endif
 
 /*
- * The sentence that explains the last failed membus call of this thread, ""
- * before the first. Valid until the next failing call of the same thread;
- * calls that succeed leave it alone.
+ * The sentence that explains the last failed membus call of this thread, "" before the first.
+ * Valid until the next failing call of the same thread; calls that succeed leave it alone.
  * Context: any thread.
  */
 MEMBUS_EXPORT const char *membus_last_error(void);

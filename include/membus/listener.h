@@ -6,18 +6,19 @@
  *   begin
  *   for each changed address space:
  *     for each range that went, by ascending address:  coalesced_io_del, region_del
- *     for each range of the new view, ascending:       region_nop, log_start, log_stop (unchanged ranges)
- *                                                      region_add, log_start, coalesced_io_add (new ones)
+ *     for each range of the new view, ascending:
+ *                                  an unchanged one:   region_nop, log_start, log_stop
+ *                                  a new one:          region_add, log_start, coalesced_io_add
  *     (the new view becomes visible to readers)
  *     eventfd_del, eventfd_add
  *   commit
- * Listeners hear adds and starts by ascending priority, dels and stops by
- * descending priority. A range that changed in any way but its dirty-log mask is
- * a del and an add. region_nop is called only for listeners that have it, since
- * it walks the whole view; log_start and log_stop come for ranges whose mask changed.
+ * Listeners hear adds and starts by ascending priority, dels and stops by descending priority.
+ * A range that changed in any way but its dirty-log mask is a del and an add. region_nop is
+ * called only for listeners that have it, since it walks the whole view; log_start and log_stop
+ * come for ranges whose mask changed.
  *
- * Every callback may be NULL. Context of all: machine lock held by membus; they must not
- * edit the map (such a call fails with -EBUSY), sections live until they return.
+ * Every callback may be NULL. Context of all: machine lock held by membus; they must not edit
+ * the map (such a call fails with -EBUSY), sections live until they return.
  */
 #ifndef MEMBUS_LISTENER_H
 #define MEMBUS_LISTENER_H
@@ -69,16 +70,18 @@ struct MemoryListener {
 #define MEMORY_LISTENER_PRIORITY_DEV_BACKEND 10
 
 /*
- * Bind @listener to @as and replay the current view to it: begin, region_add, log_start, coalesced_io_add for every
- * range, eventfd_add, commit. The storage is the caller's until unregistration.
+ * Bind @listener to @as and replay the current view to it: begin, region_add, log_start,
+ * coalesced_io_add for every range, eventfd_add, commit. The storage is the caller's until
+ * unregistration.
  * -EBUSY if it is registered already or from a listener's callback.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_listener_register(MemoryListener *listener, AddressSpace *as);
 
 /*
- * Take the view back from @listener (begin, eventfd_del, then log_stop, coalesced_io_del and region_del for every
- * range, commit) and unbind it. Does nothing if it is not registered. -EBUSY as above.
+ * Take the view back from @listener (begin, eventfd_del, then log_stop, coalesced_io_del and
+ * region_del for every range, commit) and unbind it. Does nothing if it is not registered.
+ * -EBUSY as above.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_listener_unregister(MemoryListener *listener);

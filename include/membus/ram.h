@@ -26,13 +26,16 @@ MEMBUS_EXPORT bool qemu_ram_is_shared(const RAMBlock *block);
 MEMBUS_EXPORT bool qemu_ram_is_resizeable(const RAMBlock *block);
 MEMBUS_EXPORT MemoryRegion *qemu_ram_get_region(const RAMBlock *block);
 
-/* Visit the blocks, largest first, until @visit returns nonzero, and return that. Context: machine lock (taken for the call). */
+/*
+ * Visit the blocks, largest first, until @visit returns nonzero, and return that. Context:
+ * machine lock (taken for the call).
+ */
 MEMBUS_EXPORT int qemu_ram_foreach_block(MemorySystem *ms,
                                          int (*visit)(RAMBlock *block, void *opaque), void *opaque);
 
 /*
- * The block that @host points into and the offset in it; NULL if none. Where the program gave the same host memory
- * to two blocks, either. Context: machine lock (taken for the call).
+ * The block that @host points into and the offset in it; NULL if none. Where the program gave
+ * the same host memory to two blocks, either. Context: machine lock (taken for the call).
  */
 MEMBUS_EXPORT RAMBlock *qemu_ram_block_from_host(MemorySystem *ms, const void *host,
                                                  ram_addr_t *offset);

@@ -2,15 +2,15 @@
 /*
  * region.h - the tree of memory regions that devices and boards edit.
  *
- * A region is made with one of the memory_region_init functions in storage that
- * the caller embeds, put into a container with memory_region_add_subregion, and
- * ends with its owner. The names and argument orders are those of QEMU's memory
- * API; docs/qemu-compat.md lists every difference.
+ * A region is made with one of the memory_region_init functions in storage that the caller
+ * embeds, put into a container with memory_region_add_subregion, and ends with its owner. The
+ * names and argument orders are those of QEMU's memory API; docs/qemu-compat.md lists every
+ * difference.
  *
- * All functions that change a region or the tree take the machine lock and may be
- * called from a device callback. Outside a transaction each of them is one of
- * its own: when it returns, readers see the change. They return 0 or a negative errno, and on an
- * error the tree and every view are as they were:
+ * All functions that change a region or the tree take the machine lock and may be called from a
+ * device callback. Outside a transaction each of them is one of its own: when it returns,
+ * readers see the change. They return 0 or a negative errno, and on an error the tree and every
+ * view are as they were:
  *   -EINVAL  the arguments make no sense (each function says when)
  *   -EBUSY   called from a listener's callback, which may not edit the map
  *   -ELOOP   children or aliases would lead back to the region without end, or
@@ -34,8 +34,8 @@ extern "C" {
  */
 struct MemoryRegionOps {
     /*
-     * Read @size bytes at @addr, an offset into the region; the value is in
-     * the low bytes. Context: machine lock (not for lockless regions), RCU reader.
+     * Read @size bytes at @addr, an offset into the region; the value is in the low bytes.
+     * Context: machine lock (not for lockless regions), RCU reader.
      */
     uint64_t (*read)(void *opaque, hwaddr addr, unsigned size);
     /* Write the low @size bytes of @data. Context: as read. */
@@ -72,13 +72,6 @@ typedef struct EventNotifier {
     int fd;
 } EventNotifier;
 
-/* A node of an interval index. Private. */
-typedef struct IntervalNode {
-    struct IntervalNode *left, *right;
-    hwaddr first, last, max_last;
-    uint32_t heap;
-} IntervalNode;
-
 /*
  * All that an edit of the map can change about a region. Private.
  */
@@ -95,8 +88,7 @@ typedef struct MemoryRegionState {
 } MemoryRegionState;
 
 /*
- * A region. Private: use the functions; the layout is here so that it can be
- * embedded.
+ * A region. Private: use the functions; the layout is here so that it can be embedded.
  */
 struct MemoryRegion {
     /* what an access needs; constant while the region is mapped */
@@ -142,26 +134,26 @@ MEMBUS_EXPORT int memory_region_init(MemoryRegion *mr, MemoryOwner *owner, const
                                      hwaddr size);
 
 /*
- * A device's registers. @ops NULL makes a reservation: it keeps the range
- * taken, and accesses find it unassigned.
+ * A device's registers. @ops NULL makes a reservation: it keeps the range taken, and accesses
+ * find it unassigned.
  * -EINVAL for ill-formed @ops: a size that is no power of two or above 8
- * (impl), min above max, impl.unaligned without valid.unaligned, a direction with no
- * callback at all is allowed and refuses every such access.
+ * (impl), min above max, impl.unaligned without valid.unaligned, a direction with no callback
+ * at all is allowed and refuses every such access.
  */
 MEMBUS_EXPORT int memory_region_init_io(MemoryRegion *mr, MemoryOwner *owner,
                                         const MemoryRegionOps *ops, void *opaque, const char *name,
                                         hwaddr size);
 
 /*
- * RAM that membus allocates: anonymous, zero, private; rounded up to the host
- * page. @errp may be NULL here and below. -EINVAL for size 0 or 2^64; else as mmap(2).
+ * RAM that membus allocates: anonymous, zero, private; rounded up to the host page. @errp may
+ * be NULL here and below. -EINVAL for size 0 or 2^64; else as mmap(2).
  */
 MEMBUS_EXPORT int memory_region_init_ram(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                          hwaddr size, Error **errp);
 
 /*
- * RAM that can grow and shrink between 1 and @max_size bytes
- * (memory_region_ram_resize). @resized is told after a change; may be NULL.
+ * RAM that can grow and shrink between 1 and @max_size bytes (memory_region_ram_resize).
+ * @resized is told after a change; may be NULL.
  */
 MEMBUS_EXPORT int memory_region_init_resizeable_ram(
     MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size, hwaddr max_size,
@@ -175,8 +167,9 @@ MEMBUS_EXPORT int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owne
 #define RAM_READONLY (1U << 1) /* map the file read-only; the region must be made readonly */
 
 /*
- * RAM from @fd at @offset (bytes, host-page aligned). @ram_flags: RAM_SHARED, RAM_READONLY. The fd stays
- * open until the region ends and is then closed by membus; on error it is the caller's.
+ * RAM from @fd at @offset (bytes, host-page aligned). @ram_flags: RAM_SHARED, RAM_READONLY. The
+ * fd stays open until the region ends and is then closed by membus; on error it is the
+ * caller's.
  * -EINVAL misaligned offset or file shorter than the region, else as mmap(2).
  */
 MEMBUS_EXPORT int memory_region_init_ram_from_fd(MemoryRegion *mr, MemoryOwner *owner,
@@ -185,8 +178,8 @@ MEMBUS_EXPORT int memory_region_init_ram_from_fd(MemoryRegion *mr, MemoryOwner *
 
 /*
  * RAM from the file @path, created or grown to @size if shorter, at @offset (bytes, host-page
- * aligned). @align: alignment of the host address, a power of two, 0 for the host page.
- * Errors as open(2), ftruncate(2), mmap(2), and -EINVAL.
+ * aligned). @align: alignment of the host address, a power of two, 0 for the host page. Errors
+ * as open(2), ftruncate(2), mmap(2), and -EINVAL.
  */
 MEMBUS_EXPORT int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner,
                                                    const char *name, hwaddr size, hwaddr align,
@@ -194,8 +187,8 @@ MEMBUS_EXPORT int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner
                                                    hwaddr offset, Error **errp);
 
 /*
- * RAM in name only: it renders, prints and is found as RAM, but no memory is
- * behind it and every access is MEMTX_ERROR. For tools that look at maps.
+ * RAM in name only: it renders, prints and is found as RAM, but no memory is behind it and
+ * every access is MEMTX_ERROR. For tools that look at maps.
  */
 MEMBUS_EXPORT int memory_region_init_ram_unbacked(MemoryRegion *mr, MemoryOwner *owner,
                                                   const char *name, hwaddr size);
@@ -205,29 +198,32 @@ MEMBUS_EXPORT int memory_region_init_rom(MemoryRegion *mr, MemoryOwner *owner, c
                                          hwaddr size, Error **errp);
 
 /*
- * ROM device (flash): in romd mode, as it starts, reads are direct and writes
- * call @ops; else both call @ops. @ops as for memory_region_init_io, not NULL.
+ * ROM device (flash): in romd mode, as it starts, reads are direct and writes call @ops; else
+ * both call @ops. @ops as for memory_region_init_io, not NULL.
  */
 MEMBUS_EXPORT int memory_region_init_rom_device(MemoryRegion *mr, MemoryOwner *owner,
                                                 const MemoryRegionOps *ops, void *opaque,
                                                 const char *name, hwaddr size, Error **errp);
 
-/* As memory_region_init_rom_device over no memory (see _ram_unbacked): @ops answer in either mode. */
+/*
+ * As memory_region_init_rom_device over no memory (see _ram_unbacked): @ops answer in either
+ * mode.
+ */
 MEMBUS_EXPORT int memory_region_init_rom_device_unbacked(MemoryRegion *mr, MemoryOwner *owner,
                                                          const MemoryRegionOps *ops, void *opaque,
                                                          const char *name, hwaddr size);
 
 /*
- * A device's memory mapped at @ptr (a PCI BAR, say): accessed with loads and
- * stores of exactly the guest's width, 1 to 8 bytes, aligned; never memcpy.
+ * A device's memory mapped at @ptr (a PCI BAR, say): accessed with loads and stores of exactly
+ * the guest's width, 1 to 8 bytes, aligned; never memcpy.
  * @ptr as for _ram_ptr.
  */
 MEMBUS_EXPORT int memory_region_init_ram_device_ptr(MemoryRegion *mr, MemoryOwner *owner,
                                                     const char *name, hwaddr size, void *ptr);
 
 /*
- * A window of @size bytes onto @orig from @offset. What lies outside @orig is not
- * there. @orig's owner is kept alive.
+ * A window of @size bytes onto @orig from @offset. What lies outside @orig is not there.
+ * @orig's owner is kept alive.
  * -EINVAL if @orig is NULL or of another MemorySystem; -ELOOP.
  */
 MEMBUS_EXPORT int memory_region_init_alias(MemoryRegion *mr, MemoryOwner *owner, const char *name,
@@ -244,8 +240,8 @@ MEMBUS_EXPORT int memory_region_finalize(MemoryRegion *mr);
 /* ---- The tree -------------------------------------------------------------- */
 
 /*
- * Put @subregion into @mr at @offset, with priority 0 and the promise that it
- * overlaps no sibling (not enforced: the one added last wins).
+ * Put @subregion into @mr at @offset, with priority 0 and the promise that it overlaps no
+ * sibling (not enforced: the one added last wins).
  * -EINVAL if @mr is an alias or the two belong to different MemorySystems,
  * -EBUSY if @subregion is in a container already, -ELOOP if @mr is inside
  * @subregion, or an alias would show itself without end.
@@ -258,14 +254,20 @@ MEMBUS_EXPORT int memory_region_add_subregion(MemoryRegion *mr, hwaddr offset,
 MEMBUS_EXPORT int memory_region_add_subregion_overlap(MemoryRegion *mr, hwaddr offset,
                                                       MemoryRegion *subregion, int priority);
 
-/* Take @subregion out of @mr. -EINVAL if it is not in @mr. Readers may still be in it: see memory_region_ref. */
+/*
+ * Take @subregion out of @mr. -EINVAL if it is not in @mr. Readers may still be in it: see
+ * memory_region_ref.
+ */
 MEMBUS_EXPORT int memory_region_del_subregion(MemoryRegion *mr, MemoryRegion *subregion);
 
 /* ---- Attributes. Each takes effect at the commit of the outermost transaction. */
 
 /* A disabled region and all in it acts as if it were not there. */
 MEMBUS_EXPORT int memory_region_set_enabled(MemoryRegion *mr, bool enabled);
-/* Move @mr in its container; counts as added anew. Without a container it sets the offset for later. */
+/*
+ * Move @mr in its container; counts as added anew. Without a container it sets the offset for
+ * later.
+ */
 MEMBUS_EXPORT int memory_region_set_address(MemoryRegion *mr, hwaddr addr);
 /* Resize a region without host memory; -EINVAL for one with (memory_region_ram_resize). */
 MEMBUS_EXPORT int memory_region_set_size(MemoryRegion *mr, hwaddr size);
@@ -278,7 +280,10 @@ MEMBUS_EXPORT int memory_region_set_nonvolatile(MemoryRegion *mr, bool nonvolati
 MEMBUS_EXPORT int memory_region_set_unmergeable(MemoryRegion *mr, bool unmergeable);
 /* Switch a ROM device between direct reads and callbacks; -EINVAL for any other region. */
 MEMBUS_EXPORT int memory_region_rom_device_set_romd(MemoryRegion *mr, bool romd_mode);
-/* Set the length of resizeable RAM, rounded up to the host page; -EINVAL above its maximum or for other regions. */
+/*
+ * Set the length of resizeable RAM, rounded up to the host page; -EINVAL above its maximum or
+ * for other regions.
+ */
 MEMBUS_EXPORT int memory_region_ram_resize(MemoryRegion *mr, hwaddr newsize, Error **errp);
 
 #define DIRTY_MEMORY_VGA 0
@@ -287,21 +292,27 @@ MEMBUS_EXPORT int memory_region_ram_resize(MemoryRegion *mr, hwaddr newsize, Err
 #define DIRTY_MEMORY_NUM 8
 
 /*
- * Ask for (or end) dirty logging of @mr by @client, 0 to DIRTY_MEMORY_NUM - 1.
- * Listeners get log_start and log_stop. -EINVAL for an unknown client or a
- * region that is not RAM or a ROM device.
+ * Ask for (or end) dirty logging of @mr by @client, 0 to DIRTY_MEMORY_NUM - 1. Listeners get
+ * log_start and log_stop. -EINVAL for an unknown client or a region that is not RAM or a ROM
+ * device.
  */
 MEMBUS_EXPORT int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client);
 MEMBUS_EXPORT uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr);
 
-/* Callbacks of @mr run without the machine lock, and without the re-entrancy guard. -EBUSY once it is mapped. */
+/*
+ * Callbacks of @mr run without the machine lock, and without the re-entrancy guard. -EBUSY once
+ * it is mapped.
+ */
 MEMBUS_EXPORT int memory_region_enable_lockless_io(MemoryRegion *mr);
 /* Let @mr's device reach @mr again through DMA. -EBUSY once it is mapped. */
 MEMBUS_EXPORT int memory_region_disable_reentrancy_guard(MemoryRegion *mr);
 
 /* ---- Coalesced I/O and ioeventfds: ranges that listeners are told of --------- */
 
-/* Coalesce all of @mr's writes; one part of it (bytes); none. -EINVAL if the part is not inside @mr. */
+/*
+ * Coalesce all of @mr's writes; one part of it (bytes); none. -EINVAL if the part is not inside
+ * @mr.
+ */
 MEMBUS_EXPORT int memory_region_set_coalescing(MemoryRegion *mr);
 MEMBUS_EXPORT int memory_region_add_coalescing(MemoryRegion *mr, hwaddr offset, hwaddr size);
 MEMBUS_EXPORT int memory_region_clear_coalescing(MemoryRegion *mr);
@@ -310,9 +321,10 @@ MEMBUS_EXPORT int memory_region_set_flush_coalesced(MemoryRegion *mr);
 MEMBUS_EXPORT int memory_region_clear_flush_coalesced(MemoryRegion *mr);
 
 /*
- * Signal @e for writes of @size bytes (1, 2, 4, 8; 0: any) at @addr in @mr, if @match_data
- * only those of @data. The notifier stays the caller's until memory_region_del_eventfd.
- * -EINVAL for a bad size or a place outside @mr, -EEXIST / -ENOENT if the same is there already / is not.
+ * Signal @e for writes of @size bytes (1, 2, 4, 8; 0: any) at @addr in @mr, if @match_data only
+ * those of @data. The notifier stays the caller's until memory_region_del_eventfd.
+ * -EINVAL for a bad size or a place outside @mr, -EEXIST (-ENOENT) if the same is there already
+ * (is not there).
  */
 MEMBUS_EXPORT int memory_region_add_eventfd(MemoryRegion *mr, hwaddr addr, unsigned size,
                                             bool match_data, uint64_t data, EventNotifier *e);
@@ -322,11 +334,12 @@ MEMBUS_EXPORT int memory_region_del_eventfd(MemoryRegion *mr, hwaddr addr, unsig
 /* ---- Transactions ----------------------------------------------------------- */
 
 /*
- * Between begin and the matching commit no change is visible to readers or listeners; the outermost
- * commit makes all of them visible at once. Nestable. The machine lock is held in between.
+ * Between begin and the matching commit no change is visible to readers or listeners; the
+ * outermost commit makes all of them visible at once. Nestable. The machine lock is held in
+ * between.
  *
- * commit returns 0, -EINVAL without a begin, or -ENOMEM or -ELOOP: then nothing
- * has become visible and the transaction is still open, to be committed again or undone and committed.
+ * commit returns 0, -EINVAL without a begin, or -ENOMEM or -ELOOP: then nothing has become
+ * visible and the transaction is still open, to be committed again or undone and committed.
  * Context: machine lock.
  */
 MEMBUS_EXPORT void memory_region_transaction_begin(MemorySystem *ms);
@@ -358,16 +371,17 @@ MEMBUS_EXPORT hwaddr memory_region_alias_offset(const MemoryRegion *mr);
 MEMBUS_EXPORT bool memory_region_present(MemoryRegion *container, hwaddr addr);
 
 /*
- * Visit the subregions of @mr by address, then falling priority, then newest first, until @visit returns true.
- * Returns what the last @visit returned. The visitor must not edit the tree.
+ * Visit the subregions of @mr by address, then falling priority, then newest first, until
+ * @visit returns true. Returns what the last @visit returned. The visitor must not edit the
+ * tree.
  */
 MEMBUS_EXPORT bool memory_region_for_each_subregion(const MemoryRegion *mr,
                                                     bool (*visit)(MemoryRegion *sub, void *opaque),
                                                     void *opaque);
 
 /*
- * Host memory of a RAM region or ROM device, NULL for other regions. Lives as long as the region;
- * go through address_space_map for guest addresses.
+ * Host memory of a RAM region or ROM device, NULL for other regions. Lives as long as the
+ * region; go through address_space_map for guest addresses.
  */
 MEMBUS_EXPORT void *memory_region_get_ram_ptr(const MemoryRegion *mr);
 MEMBUS_EXPORT ram_addr_t memory_region_get_ram_addr(const MemoryRegion *mr);
@@ -375,7 +389,7 @@ MEMBUS_EXPORT int memory_region_get_fd(const MemoryRegion *mr); /* -1: none */
 MEMBUS_EXPORT RAMBlock *memory_region_get_ram_block(const MemoryRegion *mr);
 
 /*
- * Keep @mr's owner alive, or stop: for use beyond a read section.
+ * Keep @mr's owner alive, or stop: for use beyond a read section. NULL is fine.
  * Context: any thread; a ref needs @mr to be alive by other means.
  */
 MEMBUS_EXPORT void memory_region_ref(MemoryRegion *mr);

@@ -5,17 +5,14 @@
  * Conventions of the whole API:
  *  - Addresses and sizes are bytes. A size of UINT64_MAX means 2^64.
  *  - Ranges are closed, [first, last], so that 2^64 bytes fit in two uint64_t.
- *  - Functions that can fail return 0 or a negative errno; the sentence that
- *    explains the last failure of the calling thread is membus_last_error()
- *    (error.h). Guest accesses return MemTxResult instead.
- *  - "Context:" says where a function may be called from:
- *      any thread      no restriction;
- *      machine lock    takes the machine's lock (system.h) for the call: not
- *                      from inside an RCU-free signal handler, fine from a
- *                      device callback of the same machine;
- *      RCU reader      the result lives as long as the caller's read section
- *                      (memory_read_lock(), system.h);
- *      may block       may wait for another thread.
+ *  - Functions that can fail return 0 or a negative errno; the sentence that explains the last
+ *    failure of the calling thread is membus_last_error() (error.h). Guest accesses return
+ *    MemTxResult instead.
+ *  - "Context:" says where a function may be called from: any thread      no restriction;
+ *    machine lock    takes the machine's lock (system.h) for the call: not from inside an
+ *    RCU-free signal handler, fine from a device callback of the same machine; RCU reader
+ *    the result lives as long as the caller's read section (memory_read_lock(), system.h); may
+ *    block       may wait for another thread.
  */
 #ifndef MEMBUS_TYPES_H
 #define MEMBUS_TYPES_H
@@ -47,8 +44,8 @@ typedef struct MemorySystem MemorySystem;
 typedef struct RAMBlock RAMBlock;
 
 /*
- * The outcome of a guest access: a set of bits, MEMTX_OK if none is set. The
- * pieces of one access OR their outcomes.
+ * The outcome of a guest access: a set of bits, MEMTX_OK if none is set. The pieces of one
+ * access OR their outcomes.
  */
 typedef uint32_t MemTxResult;
 #define MEMTX_OK 0U
@@ -89,6 +86,13 @@ typedef enum MemOp {
     MO_BE = 1 << 4,    /* the value is of a big-endian access */
     MO_ENDIAN = 1 << 4 /* mask */
 } MemOp;
+
+/* A node of an interval index. Private. */
+typedef struct IntervalNode {
+    struct IntervalNode *left, *right;
+    hwaddr first, last, max_last;
+    uint32_t heap;
+} IntervalNode;
 
 #define MEMBUS_EXPORT __attribute__((visibility("default")))
 #define MEMBUS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))

@@ -2,13 +2,14 @@
 /*
  * fast.h - the reader's fast path.
  *
- * Each thread remembers the last range of direct memory that it hit, and the id of the view that the answer is
- * from. The answer holds while the address space shows that view: one comparison. Ids are never used
- * twice, so a view freed and another at its address cannot be mistaken (a pointer could).
+ * Each thread remembers the last range of direct memory that it hit, and the id of the view
+ * that the answer is from. The answer holds while the address space shows that view: one
+ * comparison. Ids are never used twice, so a view freed and another at its address cannot be
+ * mistaken (a pointer could).
  *
- * The order in which a commit stores view and id does not matter to correctness: the entry is filed under the id
- * found in the view itself, and compared inside a read section, in which what the view showed stays
- * alive, whether or not a newer one has just been published.
+ * The order in which a commit stores view and id does not matter to correctness: the entry is
+ * filed under the id found in the view itself, and compared inside a read section, in which
+ * what the view showed stays alive, whether or not a newer one has just been published.
  *
  * No reader ever writes a cache line that another thread reads.
  */

@@ -2,8 +2,9 @@
 /*
  * host.h - loads and stores of guest RAM.
  *
- * The guest's other CPUs access the same memory at the same time. An aligned access is one load or store of the
- * host and so is never torn; __atomic says that to the compiler and to ThreadSanitizer, at no cost.
+ * The guest's other CPUs access the same memory at the same time. An aligned access is one load
+ * or store of the host and so is never torn; __atomic says that to the compiler and to
+ * ThreadSanitizer, at no cost.
  */
 #ifndef ACCESS_HOST_H
 #define ACCESS_HOST_H
@@ -27,8 +28,8 @@
 #endif
 
 /*
- * A number of @size bytes (a constant: all but one case is compiled away). The compiler makes one
- * move of each memcpy; ThreadSanitizer must be told that aligned ones are atomic.
+ * A number of @size bytes (a constant: all but one case is compiled away). The compiler makes
+ * one move of each memcpy; ThreadSanitizer must be told that aligned ones are atomic.
  */
 static inline __attribute__((always_inline)) uint64_t host_load(const void *host, unsigned size,
                                                                 bool big_endian)

@@ -2,9 +2,10 @@
 /*
  * Loads and stores of one width.
  *
- * An access tries the last hit, which calls nothing and so saves no registers; else it jumps, with its section open,
- * to the way through the view; and from there to all that is no plain memory. The section of a caller who holds one is
- * not nested into: storing to the reader's counter would be most of the cost of a hit.
+ * An access tries the last hit, which calls nothing and so saves no registers; else it jumps,
+ * with its section open, to the way through the view; and from there to all that is no plain
+ * memory. The section of a caller who holds one is not nested into: storing to the reader's
+ * counter would be most of the cost of a hit.
  */
 #include "access/fast.h"
 #include "access/host.h"
@@ -25,18 +26,15 @@ ALWAYS_INLINE unsigned op_size(MemOp op)
 
 /* A gap, the end of RAM, or across a border: byte by byte. */
 OUT_OF_LINE uint64_t load_bytes(const FlatView *view, hwaddr addr, MemOp op, MemTxAttrs attrs,
-                                MemTxResult *result)
+                                MemTxResult *outcome)
 {
     unsigned size = op_size(op);
     uint8_t bytes[8] = {0};
     uint64_t value = 0;
-    MemTxResult outcome = rw_view(view, addr, attrs, bytes, size, RW_READ);
 
+    *outcome = rw_view(view, addr, attrs, bytes, size, RW_READ);
     for (unsigned i = 0; i < size; i++) {
         value |= (uint64_t)bytes[i] << (8 * (op & MO_BE ? size - 1 - i : i));
-    }
-    if (result) {
-        *result = outcome;
     }
     return value;
 }
@@ -86,22 +84,26 @@ static void store_tail(uint8_t *host, uint64_t value, MemOp op)
     }
 }
 
-/* All that is not well inside of RAM. */
-OUT_OF_LINE uint64_t load_elsewhere(const FlatView *view, const FlatRange *range, hwaddr addr,
-                                    MemOp op, MemTxAttrs attrs, MemTxResult *result)
+/*
+ * All that is not well inside of RAM; closes the section if it is to `leave`. The order of the
+ * arguments keeps those of the access in their registers, and it is called last, so that the
+ * way to RAM needs no frame.
+ */
+ALWAYS_INLINE uint64_t load_elsewhere(const FlatRange *range, hwaddr addr, MemTxAttrs attrs,
+                                      MemTxResult *result, const FlatView *view, MemOp op,
+                                      bool leave)
 {
     unsigned size = op_size(op);
     MemTxResult outcome = MEMTX_OK;
     uint64_t value;
 
     if (unlikely(!range || range->last - addr < size - 1)) {
-        return load_bytes(view, addr, op, attrs, result);
-    }
-    MemoryRegion *mr = range->mr;
-    hwaddr offset = range->offset + (addr - range->first);
-    if (unlikely(range->direct_read)) {
+        value = load_bytes(view, addr, op, attrs, &outcome);
+    } else if (unlikely(range->direct_read)) {
         value = load_tail(range->host + (addr - range->first), op);
     } else {
+        MemoryRegion *mr = range->mr;
+        hwaddr offset = range->offset + (addr - range->first);
         if (likely(plain_access(mr->plain_read_sizes, offset, size, attrs) && enter_device(mr))) {
             value = low_bytes(mr->ops->read(mr->opaque, offset, size), size);
             leave_device(mr);
@@ -110,10 +112,25 @@ OUT_OF_LINE uint64_t load_elsewhere(const FlatView *view, const FlatRange *range
         }
         value = mmio_to_order(mr, value, size, op & MO_BE);
     }
+    if (leave) {
+        rcu_leave();
+    }
     if (result) {
         *result = outcome;
     }
     return value;
+}
+
+OUT_OF_LINE uint64_t load_elsewhere_stay(const FlatRange *range, hwaddr addr, MemTxAttrs attrs,
+                                         MemTxResult *result, const FlatView *view, MemOp op)
+{
+    return load_elsewhere(range, addr, attrs, result, view, op, false);
+}
+
+OUT_OF_LINE uint64_t load_elsewhere_leave(const FlatRange *range, hwaddr addr, MemTxAttrs attrs,
+                                          MemTxResult *result, const FlatView *view, MemOp op)
+{
+    return load_elsewhere(range, addr, attrs, result, view, op, true);
 }
 
 OUT_OF_LINE MemTxResult store_elsewhere(const FlatView *view, const FlatRange *range, hwaddr addr,
@@ -148,18 +165,17 @@ ALWAYS_INLINE uint64_t load_by_view(AddressSpace *as, hwaddr addr, MemTxAttrs at
     const FlatView *view = rcu_read(&as->view);
     const FlatRange *range = flatview_at(view, addr);
     const uint8_t *host = fast_find(view, range, addr, false);
-    uint64_t value;
 
     if (unlikely(!host)) {
-        value = load_elsewhere(view, range, addr, op, attrs, result);
-    } else {
-        value = host_load(host, op_size(op), op & MO_BE);
-        if (result) {
-            *result = MEMTX_OK;
-        }
+        return leave ? load_elsewhere_leave(range, addr, attrs, result, view, op)
+                     : load_elsewhere_stay(range, addr, attrs, result, view, op);
     }
+    uint64_t value = host_load(host, op_size(op), op & MO_BE);
     if (leave) {
         rcu_leave();
+    }
+    if (result) {
+        *result = MEMTX_OK;
     }
     return value;
 }

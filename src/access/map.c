@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Long-lived pointers into guest memory. A mapping holds its region, so it outlives any change of the map; it is
- * found again by its host address. What is not plain memory goes through a bounce buffer, which is a mapping of
- * its own memory: filled at map for reads, written back at unmap.
+ * Long-lived pointers into guest memory. A mapping holds its region, so it outlives any change
+ * of the map; it is found again by its host address. What is not plain memory goes through a
+ * bounce buffer, which is a mapping of its own memory: filled at map for reads, written back at
+ * unmap.
  */
 #include "access/fast.h"
 #include "access/rw.h"

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One access to a device: check, lock, guard, and make the access from what the callbacks implement.
+ * One access to a device: check, lock, guard, and make the access from what the callbacks
+ * implement.
  *
- * An access that the device implements as it is (plain_*_sizes, aligned) is one callback. Any other is made
- * of steps. With impl.unaligned a step starts where the access does, else at a multiple of its width:
+ * An access that the device implements as it is (plain_*_sizes, aligned) is one callback. Any
+ * other is made of steps. With impl.unaligned a step starts where the access does, else at a
+ * multiple of its width:
  *
  *      access   ..|..a b c d e..        steps of at most impl.max, aligned:  a | b c | d e
  *
- * A step that would be narrower than impl.min is done impl.min wide on the aligned window around it: a read is cut
- * out of the wide one; a write puts its bytes into their lanes, the other lanes being zero, as QEMU
- * documents (reading first could have side effects).
+ * A step that would be narrower than impl.min is done impl.min wide on the aligned window
+ * around it: a read is cut out of the wide one; a write puts its bytes into their lanes, the
+ * other lanes being zero, as QEMU documents (reading first could have side effects).
  */
 #include "access/mmio.h"
 
@@ -34,7 +36,7 @@ bool may_nest_device(const MemoryRegion *mr)
     return true;
 }
 
-/* ---- checks ------------------------------------------------------------------------ */
+/* ---- checks ----------------------------------------------------------------------- */
 
 static bool inside_region(const MemoryRegion *mr, hwaddr offset, unsigned size)
 {
@@ -86,7 +88,7 @@ bool memory_region_access_valid(MemoryRegion *mr, hwaddr addr, unsigned size, bo
     return (!is_write && reads_memory(mr)) || mmio_valid(mr, addr, size, is_write, attrs);
 }
 
-/* ---- steps -------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------ */
 
 static MemTxResult callback_read(const MemoryRegion *mr, hwaddr offset, uint64_t *value,
                                  unsigned size, MemTxAttrs attrs)
@@ -194,7 +196,7 @@ static MemTxResult write_in_steps(const MemoryRegion *mr, hwaddr offset, uint64_
     return result;
 }
 
-/* ---- RAM behind a dispatch: RAM devices, ROM, what is not backed ------------------------ */
+/* ---- RAM behind a dispatch: RAM devices, ROM, what is not backed ------------------ */
 
 static bool host_big_endian(void)
 {
@@ -273,7 +275,7 @@ static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t val
     return MEMTX_OK;
 }
 
-/* ---- one access ------------------------------------------------------------------------- */
+/* ---- one access ------------------------------------------------------------------- */
 
 static MemTxResult device_read(const MemoryRegion *mr, hwaddr offset, uint64_t *value,
                                unsigned size, MemTxAttrs attrs)
@@ -368,7 +370,7 @@ MemTxResult memory_region_dispatch_write(MemoryRegion *mr, hwaddr addr, uint64_t
     return mr->ops ? device_write(mr, addr, value, size, attrs) : MEMTX_DECODE_ERROR;
 }
 
-/* ---- bytes --------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------ */
 
 unsigned mmio_chunk(const MemoryRegion *mr, hwaddr offset, hwaddr len)
 {

@@ -6,26 +6,33 @@
 #include "map/system.h"
 
 /*
- * Values here are numbers as the device means them; device bytes and numbers of other byte order are converted
- * by mmio_to_order(). Offsets are in the region. Context: RCU reader.
+ * Values here are numbers as the device means them; device bytes and numbers of other byte
+ * order are converted by mmio_to_order(). Offsets are in the region. Context: RCU reader.
  */
 
 /*
- * What is asked of a region here is constant while it is mapped. What an edit can change (size, read-only, romd
- * mode) a reader takes from the view, not from the region: its caller has checked that.
+ * What is asked of a region here is constant while it is mapped. What an edit can change (size,
+ * read-only, romd mode) a reader takes from the view, not from the region: its caller has
+ * checked that.
  */
 
 /* Whether the device takes the access. */
 bool mmio_valid(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_write,
                 MemTxAttrs attrs);
 
-/* One access of @size (1, 2, 4, 8) bytes with lock and guard: what a load, a store or a chunk does. */
+/*
+ * One access of @size (1, 2, 4, 8) bytes with lock and guard: what a load, a store or a chunk
+ * does.
+ */
 MemTxResult mmio_read(MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned size,
                       MemTxAttrs attrs);
 MemTxResult mmio_write(MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size,
                        MemTxAttrs attrs);
 
-/* Bytes: cut into chunks that the device takes. A failed chunk reads as zeros, and the rest goes on. */
+/*
+ * Bytes: cut into chunks that the device takes. A failed chunk reads as zeros, and the rest
+ * goes on.
+ */
 MemTxResult mmio_read_bytes(MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len,
                             MemTxAttrs attrs);
 MemTxResult mmio_write_bytes(MemoryRegion *mr, hwaddr offset, const void *buf, hwaddr len,
@@ -51,12 +58,12 @@ static inline uint64_t mmio_to_order(const MemoryRegion *mr, uint64_t value, uns
     return mr->big_endian == big_endian ? value : swap_bytes(value, size);
 }
 
-/* ---- in and out of a device -------------------------------------------------------- */
+/* ---- in and out of a device ------------------------------------------------------- */
 
 /*
- * The owners of the devices whose callbacks this thread is in. One that comes twice has reached itself through
- * DMA. Being the thread's own, the list costs lockless devices no sharing; being short, it keeps a chain of
- * unguarded devices from exhausting the stack.
+ * The owners of the devices whose callbacks this thread is in. One that comes twice has reached
+ * itself through DMA. Being the thread's own, the list costs lockless devices no sharing; being
+ * short, it keeps a chain of unguarded devices from exhausting the stack.
  */
 #define MAX_NESTING 32
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transfers. The whole transfer sees one view; each range of it is a piece: RAM is copied, a device gets chunks, a
- * gap is an error. A transfer that would run past the last address ends there.
+ * Transfers. The whole transfer sees one view; each range of it is a piece: RAM is copied, a
+ * device gets chunks, a gap is an error. A transfer that would run past the last address ends
+ * there.
  */
 #include "access/rw.h"
 

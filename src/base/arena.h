@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* arena.h - memory for the length of one operation: allocated piece by piece, given back at once. */
+/*
+ * arena.h - memory for the length of one operation: allocated piece by piece, given back at
+ * once.
+ */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
 

@@ -5,7 +5,10 @@
 
 #include <membus/error.h>
 
-/* Record the sentence for this thread; returns -@err, so that callers can `return fail(EINVAL, ...)`. */
+/*
+ * Record the sentence for this thread; returns -@err, so that callers can `return fail(EINVAL,
+ * ...)`.
+ */
 int fail(int err, const char *fmt, ...) MEMBUS_PRINTF(2, 3);
 
 /* The same for the one case that has no numbers to tell. */

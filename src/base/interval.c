@@ -8,7 +8,10 @@ static bool comes_before(const IntervalNode *a, const IntervalNode *b)
     return a->first != b->first ? a->first < b->first : (uintptr_t)a < (uintptr_t)b;
 }
 
-/* A treap is balanced if heap keys look random: mix the address, which neighbours in an array share. */
+/*
+ * A treap is balanced if heap keys look random: mix the address, which neighbours in an array
+ * share.
+ */
 static uint32_t heap_key(const IntervalNode *node)
 {
     uint64_t x = (uintptr_t)node;

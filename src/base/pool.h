@@ -2,10 +2,11 @@
 /*
  * pool.h - objects of one size, allocated under a lock of the caller's, freed by any thread.
  *
- * Views are made at every commit and freed by another thread after a grace period. The general allocator
- * pays for that with cross-thread frees and, for aligned objects, with a slow path; here a free is one
- * compare-and-swap onto a stack which the allocating side takes whole when it runs dry (taking
- * everything at once, it cannot suffer from ABA). Chunks go back to the system with the pool.
+ * Views are made at every commit and freed by another thread after a grace period. The general
+ * allocator pays for that with cross-thread frees and, for aligned objects, with a slow path;
+ * here a free is one compare-and-swap onto a stack which the allocating side takes whole when
+ * it runs dry (taking everything at once, it cannot suffer from ABA). Chunks go back to the
+ * system with the pool.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
@@ -26,7 +27,10 @@ void pool_init(Pool *pool, size_t object_size);
 /* All objects have been freed, or are not used any more. */
 void pool_destroy(Pool *pool);
 
-/* An uninitialised object, aligned to a cache line if its size is a multiple of one; NULL if memory is short. */
+/*
+ * An uninitialised object, aligned to a cache line if its size is a multiple of one; NULL if
+ * memory is short.
+ */
 void *pool_alloc(Pool *pool);
 void pool_free(Pool *pool, void *object);
 

@@ -290,7 +290,6 @@ void import_unbuild(MemoryImport *import)
     for (size_t i = import->nr_spaces; i-- > 0;) {
         address_space_destroy(import->spaces[i]);
     }
-    memory_system_drain(import->ms);
     /* Owners that hold each other's regions keep each other alive: take everything apart first. */
     memory_region_transaction_begin(import->ms);
     for (ImportNode *node = import->last_built; node; node = node->previous_built) {

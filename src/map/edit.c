@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Editing the tree. Every setter computes the state that it wants, and region_change() takes the region there:
- * damage what it showed, change the state and the indexes, damage what it shows; and back again if
- * that fails.
+ * Editing the tree. Every setter computes the state that it wants, and region_change() takes
+ * the region there: damage what it showed, change the state and the indexes, damage what it
+ * shows; and back again if that fails.
  */
 #include "map/edit.h"
 
@@ -43,8 +43,9 @@ void region_unindex(MemoryRegion *mr)
 }
 
 /*
- * A container that shows one child may stand for it (render_resolve_root()), and must know which without a search. When it
- * begins or ceases to, the roots above may resolve elsewhere even if nothing looks different.
+ * A container that shows one child may stand for it (render_resolve_root()), and must know
+ * which without a search. When it begins or ceases to, the roots above may resolve elsewhere
+ * even if nothing looks different.
  */
 static void count_shown(MemoryRegion *mr, bool add)
 {
@@ -208,7 +209,10 @@ int memory_region_del_subregion(MemoryRegion *mr, MemoryRegion *subregion)
 
 /* ---- attributes ----------------------------------------------------------------- */
 
-/* Define a setter: @check refuses, @assign changes `state`. An attribute that stays costs nothing. */
+/*
+ * Define a setter: @check refuses, @assign changes `state`. An attribute that stays costs
+ * nothing.
+ */
 #define SETTER(function, type, argument, check, member)                                            \
     int function(MemoryRegion *mr, type argument)                                                  \
     {                                                                                              \

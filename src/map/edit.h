@@ -6,7 +6,8 @@
 #include "map/system.h"
 
 /*
- * Give @mr the state @state, as a transaction of its own or within the program's; on an error nothing has changed.
+ * Give @mr the state @state, as a transaction of its own or within the program's; on an error
+ * nothing has changed.
  */
 int region_change(MemoryRegion *mr, const MemoryRegionState *state);
 
@@ -14,7 +15,10 @@ int region_change(MemoryRegion *mr, const MemoryRegionState *state);
 void region_index(MemoryRegion *mr);
 void region_unindex(MemoryRegion *mr);
 
-/* Make @state @mr's, with the indexes and counts that follow from it, and nothing else. Context: as above. */
+/*
+ * Make @state @mr's, with the indexes and counts that follow from it, and nothing else.
+ * Context: as above.
+ */
 void region_install(MemoryRegion *mr, const MemoryRegionState *state);
 
 /* A reference on behalf of @holder, unless both have one owner. */

@@ -5,9 +5,9 @@
  *      old root ─► A ─► B ─► C            a splice in the window under C makes A' B' C';
  *      new root ─► A'─► B'─► C'           all other children of A' and B' are those of A and B.
  *
- * A node or range born in this edit (birth == view->id) is seen by nobody yet and is changed in place.
- * One that is older belongs to the old view too: it is put on the edit's dead list, which goes to
- * the old view when the new one is published (lineage.c says when it is freed).
+ * A node or range born in this edit (birth == view->id) is seen by nobody yet and is changed in
+ * place. One that is older belongs to the old view too: it is put on the edit's dead list,
+ * which goes to the old view when the new one is published (lineage.c says when it is freed).
  */
 #include "map/flatview.h"
 
@@ -59,7 +59,10 @@ static void drop_subtree(ViewEdit *edit, ViewSlot slot)
     drop_node(edit, node);
 }
 
-/* The node under @slot, ours to change: made from a leaf, copied from the old view, or ours already. */
+/*
+ * The node under @slot, ours to change: made from a leaf, copied from the old view, or ours
+ * already.
+ */
 static ViewNode *writable_node(ViewEdit *edit, ViewSlot *slot, unsigned shift)
 {
     ViewNode *old = slot_is_node(*slot) ? slot_node(*slot) : NULL;
@@ -277,8 +280,8 @@ static void append(FlatRange *list, size_t *count, const FlatRange *range)
 }
 
 /*
- * Drop the old ranges of [first, last] that are not among @list; in @list, point `link` of those
- * that stay to the old object.
+ * Drop the old ranges of [first, last] that are not among @list; in @list, point `link` of
+ * those that stay to the old object.
  */
 static void match_old_ranges(ViewEdit *edit, hwaddr first, hwaddr last, FlatRange *list,
                              size_t count)

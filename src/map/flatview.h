@@ -6,15 +6,18 @@
  *             │ 64     │ 64                    an inner node has 64 slots for 6 bits; a slot is
  *             │ slots  │ slots                 bare (0), a range, or a node for the next 6 bits
  *
- * A range stands in every slot that it fills wholly, at whatever level, down to single bytes: a 1 GiB
- * aligned range is one slot, a port is a slot at the lowest level, and no other structure is needed
- * for what is smaller than a page. The tree is as high as the highest address in use asks for.
+ * A range stands in every slot that it fills wholly, at whatever level, down to single bytes: a
+ * 1 GiB aligned range is one slot, a port is a slot at the lowest level, and no other structure
+ * is needed for what is smaller than a page. The tree is as high as the highest address in use
+ * asks for.
  *
  * Guarantees:
  *  F1  A published view and all that it reaches never change.
- *  F2  Each range is one FlatRange object, whatever the number of its slots; neighbours that the
- *      contract merges are one range. Hence two slots show the same range if and only if they are equal.
- *  F3  A node's birth is not below its children's: who shares a node with an older view shares all below it.
+ *  F2  Each range is one FlatRange object, whatever the number of its slots; neighbours that
+ *      the contract merges are one range. Hence two slots show the same range if and only if
+ *      they are equal.
+ *  F3  A node's birth is not below its children's: who shares a node with an older view shares
+ *      all below it.
  *  F4  Trees are minimal: no node has 64 equal leaves, no root has all but its first slot bare.
  */
 #ifndef MAP_FLATVIEW_H
@@ -111,9 +114,10 @@ typedef struct ViewEdit {
 void view_edit_begin(ViewEdit *edit, MemorySystem *ms, FlatView *view);
 
 /*
- * Replace what the view shows in [first, last] by @count @ranges: templates (first, last, mr, offset, flags), ascending,
- * inside the window, adjacent ones not mergeable. Neighbours outside the window that merge or
- * get cut become new ranges; ranges that come out as they were are left alone. Returns 0 or -ENOMEM.
+ * Replace what the view shows in [first, last] by @count @ranges: templates (first, last, mr,
+ * offset, flags), ascending, inside the window, adjacent ones not mergeable. Neighbours outside
+ * the window that merge or get cut become new ranges; ranges that come out as they were are
+ * left alone. Returns 0 or -ENOMEM.
  */
 int view_edit_splice(ViewEdit *edit, hwaddr first, hwaddr last, const FlatRange *ranges,
                      size_t count);
@@ -127,7 +131,10 @@ void flatrange_free(MemorySystem *ms, FlatRange *range);
 
 /* Neighbours by address: does @b go on where @a ends, as one range? */
 bool flatrange_can_merge(const FlatRange *a, const FlatRange *b);
-/* The same range with the same answer; the dirty-log mask and the signals are left out of the comparison. */
+/*
+ * The same range with the same answer; the dirty-log mask and the signals are left out of the
+ * comparison.
+ */
 bool flatrange_same(const FlatRange *a, const FlatRange *b);
 
 static inline bool flatrange_identical(const FlatRange *a, const FlatRange *b)
@@ -141,7 +148,8 @@ void flatrange_section(const FlatRange *range, const FlatView *view, hwaddr firs
                        MemoryRegionSection *section);
 
 /*
- * Walk the differences of two views by ascending address. @visit gets a range of @a that is not in @b (b NULL), one of
+ * Walk the differences of two views by ascending address. @visit gets a range of @a that is not
+ * in @b (b NULL), one of
  * @b that is not in @a, or both for a range that differs in mask or signals only.
  */
 void flatview_compare(const FlatView *a, const FlatView *b,

@@ -2,21 +2,24 @@
 /*
  * The life of views.
  *
- * Views share nodes and ranges, and neither are reference-counted: copying a node would touch 64 counters.
- * Instead each object remembers the view that first showed it (birth), and when view v+1 replaces v, all
- * that v+1 does not show any more goes onto v's dead lists. Such an object is shown by the views birth..v and by no other:
+ * Views share nodes and ranges, and neither are reference-counted: copying a node would touch
+ * 64 counters. Instead each object remembers the view that first showed it (birth), and when
+ * view v+1 replaces v, all that v+1 does not show any more goes onto v's dead lists. Such an
+ * object is shown by the views birth..v and by no other:
  *
  *      oldest                            newest
  *        u  ◄──────►  v  ◄──────►  w               living views, in order of id
  *        dead: x       dead: y, z
  *
- * When v dies, each object on its dead lists is either still shown by u, the next older living view
- * (birth <= u.id), and moves onto u's lists; or by nobody, and is freed. The time is that of what changed.
+ * When v dies, each object on its dead lists is either still shown by u, the next older living
+ * view (birth <= u.id), and moves onto u's lists; or by nobody, and is freed. The time is that
+ * of what changed.
  *
  * Guarantees:
  *  L1  A view lives while it is current, within the grace period after, or held (references).
  *  L2  Each object is on at most one dead list, or shown by the newest view.
- *  L3  When the newest view of a closed lineage dies, what it shows and the next older one does not is freed by walking it.
+ *  L3  When the newest view of a closed lineage dies, what it shows and the next older one does
+ *      not is freed by walking it.
  */
 #include "map/lineage.h"
 
@@ -74,7 +77,10 @@ static void add_range(Corpses *dead, FlatRange *range)
     dead->ranges = range;
 }
 
-/* Give what @view's successor dropped to the next older view if that one shows it, else to @dead. */
+/*
+ * Give what @view's successor dropped to the next older view if that one shows it, else to
+ * @dead.
+ */
 static void pass_on(FlatView *view, Corpses *dead)
 {
     uint64_t older_id = view->older ? view->older->id : 0;
@@ -95,7 +101,10 @@ static void pass_on(FlatView *view, Corpses *dead)
     }
 }
 
-/* L3: all under @slot that is younger than @older_id. A range is counted at the slot with its last byte. */
+/*
+ * L3: all under @slot that is younger than @older_id. A range is counted at the slot with its
+ * last byte.
+ */
 static void take_young(ViewSlot slot, unsigned shift, hwaddr base, uint64_t older_id, Corpses *dead)
 {
     if (!slot) {
@@ -175,7 +184,10 @@ static void grace_period_over(struct rcu_head *head)
     rcu_callback_ends();
 }
 
-/* Nobody finds the view any more: drop the reference of being current once its readers are through. */
+/*
+ * Nobody finds the view any more: drop the reference of being current once its readers are
+ * through.
+ */
 static void retire(FlatView *view)
 {
     rcu_defer(&view->rcu, grace_period_over);
@@ -321,8 +333,8 @@ void lineage_close(ViewLineage *lineage)
 }
 
 /*
- * Ranges that do not merge with their neighbours are painted whole: whether two of them are one piece or two side
- * by side only the painter can tell, not the border of a window.
+ * Ranges that do not merge with their neighbours are painted whole: whether two of them are one
+ * piece or two side by side only the painter can tell, not the border of a window.
  */
 static ViewWindow widen(const FlatView *view, ViewWindow window)
 {

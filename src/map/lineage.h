@@ -37,12 +37,15 @@ ViewLineage *lineage_create(MemorySystem *ms, MemoryRegion *root);
 /* Free a lineage that never published a view. */
 void lineage_discard(ViewLineage *lineage);
 
-/* Note that [first, last] must be painted again. Cannot fail: if memory is short the window grows instead. */
+/*
+ * Note that [first, last] must be painted again. Cannot fail: if memory is short the window
+ * grows instead.
+ */
 void lineage_damage(ViewLineage *lineage, hwaddr first, hwaddr last);
 
 /*
- * Paint the damaged windows into `prepared`, NULL if nothing came out different.
- * Returns 0, -ENOMEM or -ELOOP; on an error nothing is prepared.
+ * Paint the damaged windows into `prepared`, NULL if nothing came out different. Returns 0,
+ * -ENOMEM or -ELOOP; on an error nothing is prepared.
  */
 int lineage_prepare(ViewLineage *lineage);
 void lineage_abort(ViewLineage *lineage);

@@ -48,7 +48,7 @@ void listeners_commit(MemorySystem *ms)
     }
 }
 
-/* ---- coalesced ranges: part of what a range tells ---------------------------------------- */
+/* ---- coalesced ranges: part of what a range tells --------------------------------- */
 
 /* The part of @coalesced that @range shows, as an address and a length; false if none. */
 static bool coalesced_part(const FlatRange *range, const CoalescedRange *coalesced, hwaddr *addr,
@@ -82,7 +82,7 @@ static void tell_coalesced(AddressSpace *as, const FlatRange *range, const FlatV
     }
 }
 
-/* ---- ranges --------------------------------------------------------------------------------- */
+/* ---- ranges ----------------------------------------------------------------------- */
 
 static void tell_log(AddressSpace *as, MemoryRegionSection *section, int old_mask, int new_mask)
 {
@@ -175,7 +175,7 @@ void listeners_tell_ranges(AddressSpace *as, const FlatView *old, const FlatView
     }
 }
 
-/* ---- ioeventfds ------------------------------------------------------------------------------- */
+/* ---- ioeventfds ------------------------------------------------------------------- */
 
 /* Where @range shows all of @fd, as a copy with an address of the view; false if it does not. */
 static bool shown_eventfd(const FlatRange *range, const IoEventfd *fd, IoEventfd *shown)
@@ -258,7 +258,7 @@ void listeners_tell_eventfds(AddressSpace *as, const FlatView *old, const FlatVi
     }
 }
 
-/* ---- binding ------------------------------------------------------------------------------------ */
+/* ---- binding ---------------------------------------------------------------------- */
 
 static void bind(MemoryListener *listener, AddressSpace *as)
 {

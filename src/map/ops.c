@@ -78,7 +78,10 @@ int ops_check(const MemoryRegionOps *ops, const char *name)
     return 0;
 }
 
-/* Widths (bits 1, 2, 4, 8) at which an aligned access is valid and is one callback of the same width. */
+/*
+ * Widths (bits 1, 2, 4, 8) at which an aligned access is valid and is one callback of the same
+ * width.
+ */
 static uint8_t plain_sizes(const MemoryRegionOps *ops)
 {
     unsigned impl_min = ops->impl.min_access_size ? ops->impl.min_access_size : 1;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owners live while anything can reach their regions: every view that shows one, every mapping, every
- * container or alias of another owner that holds one has a reference. Links between regions of one owner take
- * none, or an owner would keep itself alive.
+ * Owners live while anything can reach their regions: every view that shows one, every mapping,
+ * every container or alias of another owner that holds one has a reference. Links between
+ * regions of one owner take none, or an owner would keep itself alive.
  *
- * Finalisers run without the machine lock. An owner that dies while its killer holds the lock is put on
- * ms->dying, and machine_unlock() ends it.
+ * Finalisers run without the machine lock. An owner that dies while its killer holds the lock
+ * is put on ms->dying, and machine_unlock() ends it.
  */
 #include "base/error.h"
 #include "base/text.h"
@@ -108,12 +108,18 @@ MemorySystem *memory_owner_system(const MemoryOwner *owner)
 
 void memory_region_ref(MemoryRegion *mr)
 {
+    if (!mr) {
+        return;
+    }
     __atomic_fetch_add(&mr->references, 1, __ATOMIC_RELAXED);
     memory_owner_ref(mr->owner);
 }
 
 void memory_region_unref(MemoryRegion *mr)
 {
+    if (!mr) {
+        return;
+    }
     MemoryOwner *owner = mr->owner;
 
     __atomic_fetch_sub(&mr->references, 1, __ATOMIC_RELEASE);

@@ -201,7 +201,7 @@ bool memory_region_present(MemoryRegion *container, hwaddr addr)
     return present;
 }
 
-/* ---- flags that are set before a region is mapped ----------------------------------- */
+/* ---- flags that are set before a region is mapped --------------------------------- */
 
 static int check_unmapped(const MemoryRegion *mr)
 {

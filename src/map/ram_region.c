@@ -20,7 +20,10 @@ typedef struct BlockSource {
     bool preallocated;
 } BlockSource;
 
-/* A terminating region over @source's memory, which it takes over; on an error @source is the caller's still. */
+/*
+ * A terminating region over @source's memory, which it takes over; on an error @source is the
+ * caller's still.
+ */
 static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
                       const BlockSource *source)
 {
@@ -241,7 +244,7 @@ int memory_region_init_ram_unbacked(MemoryRegion *mr, MemoryOwner *owner, const 
     return result;
 }
 
-/* ---- ROM devices -------------------------------------------------------------------- */
+/* ---- ROM devices ------------------------------------------------------------------ */
 
 static int check_rom_device_ops(const MemoryRegionOps *ops, const char *name)
 {

@@ -2,17 +2,18 @@
 /*
  * The painter.
  *
- * A window of an address space is painted from the front to the back, each leaf only where the canvas is still bare:
+ * A window of an address space is painted from the front to the back, each leaf only where the
+ * canvas is still bare:
  *
  *      container  [ prio 2: B ]         canvas after B:     ......BBBB......
  *                 [ prio 1: A ]         then A:             ..AAAABBBBAA....
  *                 terminates itself     then the container: CCAAAABBBBAACCCC
  *
- * Among siblings the front is the higher priority, then the one added last; subregions come before the
- * region they are in. An alias paints its target shifted. Everything is done in coordinates of the
- * region at hand, clipped before descending: [first, last] in the region, and `shift`, modulo 2^64, which
- * added to an offset gives the address in the view. So nothing overflows, and a walk ends where its window ends
- * even if aliases lead back to an ancestor.
+ * Among siblings the front is the higher priority, then the one added last; subregions come
+ * before the region they are in. An alias paints its target shifted. Everything is done in
+ * coordinates of the region at hand, clipped before descending: [first, last] in the region,
+ * and `shift`, modulo 2^64, which added to an offset gives the address in the view. So nothing
+ * overflows, and a walk ends where its window ends even if aliases lead back to an ancestor.
  *
  * The time is that of what overlaps the window, times log.
  */
@@ -253,7 +254,10 @@ static bool hands_down_nothing(const MemoryRegion *mr)
     return !mr->state.readonly && !mr->state.nonvolatile && !mr->state.unmergeable;
 }
 
-/* The one region that @root shows, whole and unchanged, and nothing beside it; NULL if there is none such. */
+/*
+ * The one region that @root shows, whole and unchanged, and nothing beside it; NULL if there is
+ * none such.
+ */
 static MemoryRegion *stand_in(const MemoryRegion *root)
 {
     MemoryRegion *next;

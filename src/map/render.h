@@ -10,15 +10,16 @@
 #define MAP_MAX_STEPS (1UL << 24)
 
 /*
- * Resolve the tree under @root, as its view shows it, in [first, last]. *@ranges (in ms->scratch) and *@count get the
- * templates that view_edit_splice() wants. Returns 0, -ENOMEM or -ELOOP.
+ * Resolve the tree under @root, as its view shows it, in [first, last]. *@ranges (in
+ * ms->scratch) and *@count get the templates that view_edit_splice() wants. Returns 0, -ENOMEM
+ * or -ELOOP.
  */
 int render_window(MemorySystem *ms, MemoryRegion *root, hwaddr first, hwaddr last,
                   FlatRange **ranges, size_t *count);
 
 /*
- * The region that stands for @root in every respect: what a view of it would show is what a view of the
- * result shows. NULL if it shows nothing.
+ * The region that stands for @root in every respect: what a view of it would show is what a
+ * view of the result shows. NULL if it shows nothing.
  */
 MemoryRegion *render_resolve_root(MemoryRegion *root);
 

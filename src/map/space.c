@@ -133,7 +133,7 @@ bool memory_system_for_each_address_space(MemorySystem *ms,
     return false;
 }
 
-/* ---- views of a space ------------------------------------------------------------------ */
+/* ---- views of a space ------------------------------------------------------------- */
 
 FlatView *address_space_get_flatview(AddressSpace *as)
 {
@@ -206,7 +206,7 @@ FlatView *address_space_get_history(AddressSpace *as, unsigned back)
     return view;
 }
 
-/* ---- memory_region_find --------------------------------------------------------------------- */
+/* ---- memory_region_find ----------------------------------------------------------- */
 
 MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr, hwaddr size)
 {

@@ -225,7 +225,7 @@ void memory_read_unlock(void)
     rcu_leave();
 }
 
-/* ---- RAM of the machine --------------------------------------------------------------- */
+/* ---- RAM of the machine ----------------------------------------------------------- */
 
 int qemu_ram_foreach_block(MemorySystem *ms, int (*visit)(RAMBlock *block, void *opaque),
                            void *opaque)

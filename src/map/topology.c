@@ -6,14 +6,14 @@
  *        ...                                                   │
  *      commit of the outermost transaction                     ▼
  *        resolve   address spaces whose root may stand for another now find their lineage
- *        prepare   each damaged lineage paints its windows into a new view   (may fail: nothing seen yet)
- *        publish   tell listeners, store the view pointers, tell listeners   (cannot fail)
+ *        prepare   each damaged lineage paints its windows into a new view    (may fail)
+ *        publish   tell listeners, store the view pointers, tell listeners    (cannot fail)
  *        retire    old views go when their readers have gone
  *
  * Guarantees:
- *  T1  Each edit damages all that it can change: the extent of the region before it and after it, as seen
- *      along all paths at that moment. Two states of the tree thus differ at most in the windows
- *      between them, and so do the first and the last by induction.
+ *  T1  Each edit damages all that it can change: the extent of the region before it and after
+ *      it, as seen along all paths at that moment. Two states of the tree thus differ at most
+ *      in the windows between them, and so do the first and the last by induction.
  *  T2  An edit that no address space can see has no windows, and its commit does nothing.
  *  T3  Everything that can fail comes before everything that can be seen.
  */
@@ -27,7 +27,7 @@
 
 #include <errno.h>
 
-/* ---- lifting damage ---------------------------------------------------------------- */
+/* ---- lifting damage --------------------------------------------------------------- */
 
 typedef struct Lift {
     MemoryRegion *subject;
@@ -110,7 +110,7 @@ void map_damage_all_spaces(MemorySystem *ms)
     }
 }
 
-/* ---- commit: what can fail ------------------------------------------------------------ */
+/* ---- commit: what can fail -------------------------------------------------------- */
 
 static int resolve_space(AddressSpace *as)
 {
@@ -171,7 +171,7 @@ static int prepare(MemorySystem *ms)
     return result;
 }
 
-/* ---- commit: what can be seen ----------------------------------------------------------- */
+/* ---- commit: what can be seen ----------------------------------------------------- */
 
 static void unlink_from_lineage(AddressSpace *as)
 {
@@ -308,7 +308,7 @@ static int commit(MemorySystem *ms)
     return result;
 }
 
-/* ---- transactions -------------------------------------------------------------------------- */
+/* ---- transactions ----------------------------------------------------------------- */
 
 int map_edit_begin(MemorySystem *ms)
 {

@@ -6,20 +6,25 @@
 #include "map/system.h"
 
 /*
- * Every edit of the tree runs between these, as a transaction of its own or inside the program's:
+ * Every edit of the tree runs between these, as a transaction of its own or inside the
+ * program's:
  *
- *      result = map_edit_begin(ms);            -EBUSY from a listener: stop
+ *      result = map_edit_begin(ms);        -EBUSY from a listener: stop
  *      ... change, map_damage() ...
- *      result = map_edit_end(ms);              an error: nothing was published and the transaction is
- *      if (result) { undo; map_edit_cancel(ms); }   still open: undo the change and cancel
+ *      result = map_edit_end(ms);
+ *      if (result) {                       nothing was published, the transaction is open still
+ *          ... undo the change ...
+ *          map_edit_cancel(ms);
+ *      }
  */
 int map_edit_begin(MemorySystem *ms);
 int map_edit_end(MemorySystem *ms);
 void map_edit_cancel(MemorySystem *ms);
 
 /*
- * Note that what @mr shows changes: call before a change that takes something away, and after one that
- * adds something. Lifts @mr's extent to every root that it can be seen from, as the tree stands now. -ELOOP if there is no end to that.
+ * Note that what @mr shows changes: call before a change that takes something away, and after
+ * one that adds something. Lifts @mr's extent to every root that it can be seen from, as the
+ * tree stands now. -ELOOP if there is no end to that.
  */
 int map_damage(MemoryRegion *mr);
 

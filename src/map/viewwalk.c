@@ -2,9 +2,9 @@
 /*
  * Walking views: in order, and two against each other.
  *
- * Two views of one lineage share every node that no commit between them touched, so a comparison that
- * skips equal slots takes time in proportion to what differs. By F2 of flatview.h unequal slots are the only
- * places where ranges can differ.
+ * Two views of one lineage share every node that no commit between them touched, so a
+ * comparison that skips equal slots takes time in proportion to what differs. By F2 of
+ * flatview.h unequal slots are the only places where ranges can differ.
  */
 #include "base/range.h"
 #include "map/flatview.h"

@@ -30,8 +30,9 @@ typedef struct RamList {
 } RamList;
 
 /*
- * Make a block of @mr in @list. @memory is what it shows; @preallocated memory stays the caller's,
- * other memory and @fd become the block's. NULL if memory is short (nothing is taken over then).
+ * Make a block of @mr in @list. @memory is what it shows; @preallocated memory stays the
+ * caller's, other memory and @fd become the block's. NULL if memory is short (nothing is taken
+ * over then).
  * Context: machine lock.
  */
 RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const char *idstr, HostMemory memory,

@@ -74,8 +74,8 @@ static int check_file(hwaddr size, int fd, hwaddr offset, const char *name)
 }
 
 /*
- * Map with an alignment above the page: reserve enough for any phase, put the
- * file into the aligned part and give the rest back.
+ * Map with an alignment above the page: reserve enough for any phase, put the file into the
+ * aligned part and give the rest back.
  */
 static void *map_aligned(size_t size, size_t align, int prot, int flags, int fd, off_t offset)
 {

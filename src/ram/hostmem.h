@@ -15,7 +15,10 @@ size_t hostmem_page_size(void);
 /* @size rounded up to host pages; 0 if that does not fit. */
 size_t hostmem_round(hwaddr size);
 
-/* Each returns 0 or a negative errno with its sentence (base/error.h). @name is for the sentence. */
+/*
+ * Each returns 0 or a negative errno with its sentence (base/error.h). @name is for the
+ * sentence.
+ */
 int hostmem_map_anonymous(HostMemory *memory, hwaddr size, const char *name);
 int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align,
                    bool shared, bool readonly, const char *name);

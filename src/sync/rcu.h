@@ -2,13 +2,13 @@
 /*
  * rcu.h - read-copy-update. The only file that includes liburcu.
  *
- * The flavour is "bulletproof": threads register themselves on first use, so that any thread of a
- * program may read guest memory without ceremony. Inlined (_LGPL_SOURCE is liburcu's own switch for
- * compatible licences), a section costs about the same as in the flavours that need registration; docs/design.md
- * has the figures. With sys_membarrier the read side has no fence.
+ * The flavour is "bulletproof": threads register themselves on first use, so that any thread of
+ * a program may read guest memory without ceremony. Inlined (_LGPL_SOURCE is liburcu's own
+ * switch for compatible licences), a section costs about the same as in the flavours that need
+ * registration; docs/design.md has the figures. With sys_membarrier the read side has no fence.
  *
- * ThreadSanitizer does not see liburcu's fences. What it must know is told here: all that happened
- * in a read section comes before any callback whose grace period waited for it.
+ * ThreadSanitizer does not see liburcu's fences. What it must know is told here: all that
+ * happened in a read section comes before any callback whose grace period waited for it.
  */
 #ifndef SYNC_RCU_H
 #define SYNC_RCU_H
@@ -90,7 +90,10 @@ static inline bool rcu_enter_unless_inside(void)
 }
 #endif
 
-/* First and last in a callback: what happened before its grace period, and what a drain waits for. */
+/*
+ * First and last in a callback: what happened before its grace period, and what a drain waits
+ * for.
+ */
 #define rcu_callback_begins() rcu_tsan_sections_seen()
 #define rcu_callback_ends() rcu_tsan_section_ended()
 
@@ -108,7 +111,10 @@ static inline void rcu_drain(void)
     rcu_tsan_sections_seen();
 }
 
-/* Readers pair with the release store: what was written before publishing is seen behind the pointer. */
+/*
+ * Readers pair with the release store: what was written before publishing is seen behind the
+ * pointer.
+ */
 #define rcu_publish(place, pointer) __atomic_store_n(place, pointer, __ATOMIC_RELEASE)
 #define rcu_read(place) __atomic_load_n(place, __ATOMIC_ACQUIRE)
 
