@@ -1,0 +1,416 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The membus command: every subcommand with good and bad input.
+
+usage: test_cli.py MEMBUS SOURCE_DIR
+"""
+import json
+import os
+import pathlib
+import pty
+import re
+import subprocess
+import sys
+import unittest
+from collections import Counter
+
+MEMBUS, SOURCE = None, None
+COMMANDS = ["tree", "flat", "find", "diff", "check"]
+
+
+def membus(*args, stdin=None, cwd=None, **env):
+    result = subprocess.run([MEMBUS, *map(str, args)], input=stdin, cwd=cwd, capture_output=True,
+                            env={**os.environ, **env}, timeout=120)
+    return result.returncode, result.stdout.decode("utf-8"), result.stderr.decode("utf-8")
+
+
+def data(case, name="tree.txt"):
+    return SOURCE / "tests" / "data" / case / name
+
+
+def cases():
+    return sorted(path.parent for path in (SOURCE / "tests" / "data").glob("*/*/flat.txt"))
+
+
+def case_name(case):
+    return "/".join(case.parts[-2:])
+
+
+def blocks(text):
+    """Blocks as a multiset, the headings of each sorted: their order is not stable in QEMU."""
+    found = Counter()
+    for block in text.split("\n\n"):
+        lines = block.strip("\n").split("\n")
+        heads = sorted(line for line in lines if not line.startswith("  "))
+        found["\n".join(heads + [line for line in lines if line.startswith("  ")])] += 1
+    return found
+
+
+def views(text):
+    text = re.sub(r"^FlatView #\d+\n", "", text, flags=re.M)
+    return blocks(re.sub(r"( KVM)+$", "", text, flags=re.M))
+
+
+def ranges_by_space(text):
+    found = {}
+    for block in re.sub(r"( KVM)+$", "", text, flags=re.M).split("\n\n"):
+        lines = block.split("\n")
+        shown = [line for line in lines if line.startswith("  ") and "No rendered" not in line]
+        for line in lines:
+            if line.startswith(' AS "'):
+                found.setdefault(line.split('"')[1], []).append(shown)
+    return found
+
+
+SMALL = """address-space: memory
+  0000000000000000-000000000000ffff (prio 0, i/o): system
+    0000000000000000-0000000000000fff (prio 0, ram): ram
+    0000000000002000-00000000000020ff (prio 0, i/o): uart
+    0000000000003000-00000000000030ff (prio 0, ram): sram
+
+address-space: dma
+  0000000000000000-00000000000000ff (prio 0, ram): buffer
+
+"""
+EDITED = """address-space: memory
+  0000000000000000-000000000000ffff (prio 0, i/o): system
+    0000000000000000-0000000000000fff (prio 0, ram): ram
+    0000000000000800-00000000000008ff (prio 1, i/o): timer
+    0000000000003000-00000000000030ff (prio 0, rom): sram
+    0000000000004000-00000000000040ff (prio 0, i/o): uart
+    0000000000005000-00000000000050ff (prio 0, i/o): new
+
+"""
+
+
+class Usage(unittest.TestCase):
+    def test_help(self):
+        for args in (["--help"], ["help"], ["-h"]):
+            code, out, err = membus(*args)
+            self.assertEqual((code, err), (0, ""))
+            for command in COMMANDS:
+                self.assertIn(command, out)
+        for command in COMMANDS:
+            for args in ([command, "--help"], ["help", command]):
+                code, out, err = membus(*args)
+                self.assertEqual((code, err), (0, ""))
+                self.assertTrue(out.startswith(f"usage: membus {command} "))
+
+    def test_version(self):
+        code, out, _ = membus("--version")
+        self.assertEqual(code, 0)
+        version = re.search(r"version: '([^']+)'", (SOURCE / "meson.build").read_text()).group(1)
+        self.assertEqual(out, f"membus {version}\n")
+
+    def test_misuse(self):
+        tree = data("x86_64/pc")
+        for args in ([], ["nosuch"], ["tree"], ["tree", tree, tree], ["tree", "--nosuch", tree],
+                     ["check", tree], ["check", "--flat", tree, tree, tree], ["find", tree],
+                     ["tree", tree, "--as"], ["diff", "-", "-"], ["flat", "-", "--flat", "-"],
+                     ["tree", tree, "--flat", tree, "--flat", tree]):
+            code, out, err = membus(*args)
+            self.assertEqual((code, out), (2, ""), args)
+            self.assertIn("membus", err)
+
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            for args in (["tree"], ["flat"], ["tree", "--json"]):
+                result = subprocess.run([MEMBUS, *args, data("x86_64/pc")], stdout=full,
+                                        stderr=subprocess.PIPE, check=False)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(b"membus: ", result.stderr)
+
+
+class Input(unittest.TestCase):
+    def test_bad_files(self):
+        for args in (["tree", "/nonexistent"], ["check", data("x86_64/pc"), "/nonexistent"],
+                     ["tree", SOURCE]):
+            code, out, err = membus(*args)
+            self.assertEqual((code, out), (2, ""))
+            self.assertRegex(err, r"^membus: .*: (No such file|Is a directory)")
+
+    def test_bad_text_names_the_line(self):
+        for text, message in (
+                ("x\n", "<stdin>:1: expected a region line or a heading"),
+                (SMALL.replace("prio 0, ram", "prio 0, rum", 1), "<stdin>:3: the type is none of"),
+                (SMALL + "address-space: z\n  zz\n", "<stdin>:11: expected a range"),
+        ):
+            for command in (["tree"], ["flat"], ["find"], ["diff"]):
+                rest = {"find": ["0"], "diff": [data("x86_64/pc")]}.get(command[0], [])
+                code, out, err = membus(*command, "-", *rest, stdin=text.encode())
+                self.assertEqual((code, out), (2, ""))
+                self.assertTrue(err.startswith("membus: " + message), err)
+        code, _, err = membus("check", data("x86_64/pc"), "-", stdin=b"FlatView #0\nx\n")
+        self.assertEqual(code, 2)
+        self.assertTrue(err.startswith("membus: <stdin>:2: "), err)
+        code, _, err = membus("flat", data("x86_64/pc"), "--flat", data("x86_64/pc"))
+        self.assertEqual(code, 2)
+        self.assertIn("tree.txt:1: expected `FlatView #N`", err)
+
+    def test_dos_line_ends(self):
+        for name in ("tree.txt", "tree-owners.txt", "tree-enabled.txt"):
+            text = data("x86_64/pc@3s", name).read_text()
+            code, out, _ = membus("tree", "-", stdin=text.replace("\n", "\r\n").encode())
+            self.assertEqual((code, out), (0, text))
+        flat = data("x86_64/pc@3s", "flat.txt").read_bytes().replace(b"\n", b"\r\n")
+        self.assertEqual(membus("check", data("x86_64/pc@3s"), "-", stdin=flat)[0], 0)
+
+    def test_addresses(self):
+        tree = data("x86_64/pc")
+        for text in ("0xfee00010", "4276092944", "00000000fee00010", "0XFEE00010"):
+            code, out, _ = membus("find", tree, text)
+            self.assertEqual(code, 0)
+            self.assertIn("apic-msi (i/o) at offset 0x10", out)
+        for text in ("fee00000", "", "0x", "-1", "12k", "0x10000000000000000",
+                     "18446744073709551616"):
+            code, out, err = membus("find", tree, "--", text)
+            self.assertEqual((code, out), (2, ""), text)
+            self.assertIn("above" if len(text) > 17 else "not an address", err)
+
+    def test_unknown_space(self):
+        for args in (["tree", data("x86_64/pc")], ["flat", data("x86_64/pc")],
+                     ["find", data("x86_64/pc"), "0"],
+                     ["diff", data("x86_64/pc"), data("x86_64/pc")],
+                     ["check", data("x86_64/pc"), data("x86_64/pc", "flat.txt")]):
+            code, out, err = membus(*args, "--as", "nosuch")
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn("no address space is called 'nosuch'", err)
+
+
+class Output(unittest.TestCase):
+    def on_terminal(self, **env):
+        master, slave = pty.openpty()
+        subprocess.run([MEMBUS, "find", data("x86_64/pc"), "0xfee00000"], stdout=slave, check=True,
+                       env={**os.environ, "TERM": "xterm", "NO_COLOR": "", **env})
+        os.close(slave)
+        text = os.read(master, 65536)
+        os.close(master)
+        return text
+
+    def test_colors_on_terminals_only(self):
+        self.assertIn(b"\033[", self.on_terminal())
+        self.assertNotIn(b"\033[", self.on_terminal(NO_COLOR="1"))
+        self.assertNotIn(b"\033[", self.on_terminal(TERM="dumb"))
+        self.assertNotIn("\033[", membus("find", data("x86_64/pc"), "0xfee00000", TERM="xterm")[1])
+
+    def test_completions_know_every_command(self):
+        for name in ("membus.bash", "_membus"):
+            text = (SOURCE / "completions" / name).read_text()
+            for word in COMMANDS + ["--flat", "--as", "--json", "--help", "--version"]:
+                self.assertIn(word, text, name)
+        script = ("source completions/membus.bash; COMP_WORDS=(membus fi); COMP_CWORD=1; _membus; "
+                  "echo ${COMPREPLY[@]}; COMP_WORDS=(membus flat tests/data/x86_64/pc/tree.txt --as cpu-); "
+                  "COMP_CWORD=4; _membus; echo ${COMPREPLY[@]}")
+        out = subprocess.run(["bash", "-c", script], cwd=SOURCE, capture_output=True, text=True,
+                             check=True).stdout
+        self.assertEqual(out, "find\ncpu-memory-0 cpu-smm-0\n")
+
+    def test_manual_examples_are_real(self):
+        manual = (SOURCE / "man" / "membus.1").read_text()
+        examples = re.findall(r"\.Bd -literal -offset indent\n\$ (membus .*)\n((?:.*\n)*?)\.Ed",
+                              manual)
+        self.assertGreaterEqual(len(examples), 4)
+        for command, expected in examples:
+            result = subprocess.run(command.replace("membus", MEMBUS, 1), shell=True, check=False,
+                                    cwd=data("x86_64/pc@3s").parent, capture_output=True, text=True)
+            self.assertEqual(result.stdout, expected.replace("\\e", "\\"), command)
+
+
+class Maps(unittest.TestCase):
+    def test_trees_print_again(self):
+        for case in cases():
+            for form in ("tree.txt", "tree-owners.txt", "tree-enabled.txt"):
+                if (case / form).exists():
+                    code, out, _ = membus("tree", case / form)
+                    self.assertEqual(code, 0)
+                    self.assertEqual(out, (case / form).read_text(), case / form)
+
+    def test_check(self):
+        for case in cases():
+            for form in ("tree.txt", "tree-owners.txt", "tree-enabled.txt"):
+                if (case / form).exists():
+                    code, out, _ = membus("check", case / form, case / "flat.txt")
+                    self.assertEqual(code, 0, out)
+                    self.assertRegex(out, r"\n\d+ address spaces, 0 differ\n$")
+
+    def test_check_finds_differences(self):
+        flat = data("x86_64/pc@3s", "flat.txt").read_text()
+        for good, bad in (("00000000fee00000-00000000feefffff (prio 4096", "00000000fee00000-00000000feefffff (prio 4095"),
+                          ("apic-msi", "apic-msl"), ("00000000fec00fff", "00000000fec00ffe"),
+                          ("rom): pc.bios", "ram): pc.bios"),
+                          ("  00000000fffc0000-00000000ffffffff (prio 0, rom): pc.bios\n", "")):
+            self.assertIn(good, flat)
+            wrong = flat.replace(good, bad).encode()
+            code, out, _ = membus("check", data("x86_64/pc@3s"), "-", stdin=wrong)
+            self.assertEqual(code, 1, good)
+            self.assertIn("differs memory\n", out)
+            self.assertIn("ok      I/O", out)
+            self.assertEqual(membus("check", data("x86_64/pc@3s"), "-", "--as", "I/O", stdin=wrong)[0], 0)
+            code, out, _ = membus("check", data("x86_64/pc@3s"), "-", "--json", stdin=wrong)
+            self.assertEqual(code, 1)
+            answer = json.loads(out)
+            self.assertFalse(answer["ok"])
+            self.assertTrue(any(space["differences"] for space in answer["spaces"]
+                                if not space["ok"]))
+        for text, message in ((flat.replace('"memory"', '"mem0ry"'), "memory: not in FLAT"),
+                              (flat.replace(' AS "memory"', ' AS "more", root: x\n AS "memory"'),
+                               "more: not in TREE")):
+            code, out, _ = membus("check", data("x86_64/pc@3s"), "-", stdin=text.encode())
+            self.assertEqual(code, 1)
+            self.assertIn(message, out)
+
+    def found_divergences(self):
+        shared, default = set(), {}
+        for case in cases():
+            flat = (case / "flat.txt").read_text()
+            for form in ("tree.txt", "tree-owners.txt", "tree-enabled.txt"):
+                if not (case / form).exists():
+                    continue
+                out = membus("flat", case / form, "--flat", case / "flat.txt")[1]
+                if views(out) != views(flat):
+                    shared.add((case_name(case), form))
+            out, wanted = ranges_by_space(membus("flat", case / "tree.txt")[1]), ranges_by_space(flat)
+            differ = sum(len(theirs) - sum((Counter(map(str, theirs)) & Counter(map(str, out[name]))).values())
+                         for name, theirs in wanted.items())
+            if differ:
+                default[case_name(case), "tree.txt"] = f"{differ} of {sum(map(len, wanted.values()))}"
+        return shared, default
+
+    def test_divergences_are_listed(self):
+        text = (SOURCE / "tests" / "data" / "DIVERGENCES.md").read_text()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")]
+                for line in text.split("\n") if re.match(r"\| \w+/", line)]
+        shared = {(row[0], form) for row in rows if len(row) == 3 for form in row[1].split(", ")}
+        default = {(row[0], row[1]): row[2] for row in rows if len(row) == 4}
+        self.assertEqual((shared, default), self.found_divergences())
+
+
+class Find(unittest.TestCase):
+    def find(self, address, *args):
+        code, out, _ = membus("find", data("x86_64/pc@3s"), address, "--flat",
+                              data("x86_64/pc@3s", "flat.txt"), "--json", *args)
+        self.assertEqual(code, 0)
+        answer = json.loads(out)
+        self.assertEqual(answer["address"], f"0x{int(address, 16):016x}")
+        return answer["spaces"]
+
+    def test_shadowed(self):
+        candidates = self.find("0xf5000")[0]["candidates"]
+        self.assertEqual([(c["region"], c["type"], c["offset"]) for c in candidates],
+                         [("pc.ram", "rom", "0x00000000000f5000"),
+                          ("pc.ram", "ram", "0x00000000000f5000"),
+                          ("pc.bios", "rom", "0x0000000000035000")])
+        self.assertEqual([step["name"] for step in candidates[0]["path"]],
+                         ["system", "pam-rom", "pc.ram"])
+        self.assertEqual([step["kind"] for step in candidates[2]["path"]],
+                         ["container", "container", "alias", "region"])
+        self.assertNotIn("hidden", candidates[0])
+        self.assertEqual(candidates[1]["hidden"], {"by": "pam-rom", "reason": "priority", "parting": 1})
+
+    def test_subregions_and_ties(self):
+        candidates = self.find("0x70", "--as", "I/O")[0]["candidates"]
+        self.assertEqual([(c["region"], c.get("hidden", {}).get("reason")) for c in candidates],
+                         [("rtc-index", None), ("rtc", "child"), ("io", "child")])
+        tie = ("address-space: x\n  0000000000000000-00000000000000ff (prio 0, i/o): x\n"
+               "    0000000000000000-000000000000000f (prio 0, ram): first\n"
+               "    0000000000000000-000000000000000f (prio 0, ram): second\n")
+        code, out, _ = membus("find", "-", "5", stdin=tie.encode())
+        self.assertEqual(code, 0)
+        self.assertIn("first (ram) at offset 0x5\n", out)
+        self.assertIn("by first: priority 0 as second, but added later\n", out)
+
+    def test_unassigned(self):
+        self.assertEqual(self.find("0xd0000000"), [{"name": "memory", "candidates": []}])
+        self.assertIn("unassigned", membus("find", data("x86_64/pc@3s"), "0xd0000000")[1])
+
+    def test_agrees_with_the_flat_view(self):
+        flat = json.loads(membus("flat", data("x86_64/pc@3s"), "--json", "--as", "memory")[1])
+        for shown in flat["views"][0]["ranges"][:12]:
+            code, out, _ = membus("find", data("x86_64/pc@3s"), shown["last"], "--json")
+            winner = json.loads(out)["spaces"][0]["candidates"][0]
+            self.assertEqual((winner["region"], winner["type"]), (shown["name"], shown["type"]))
+            self.assertEqual(int(winner["offset"], 16) - int(shown["offset"], 16),
+                             int(shown["last"], 16) - int(shown["first"], 16))
+
+
+class Diff(unittest.TestCase):
+    def setUp(self):
+        import tempfile
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.a = pathlib.Path(self.directory.name) / "a"
+        self.b = pathlib.Path(self.directory.name) / "b"
+        self.a.write_text(SMALL)
+        self.b.write_text(EDITED)
+
+    def test_kinds(self):
+        code, out, _ = membus("diff", self.a, self.b, "--json")
+        self.assertEqual(code, 1)
+        spaces = json.loads(out)["spaces"]
+        self.assertEqual([(s["name"], s["in"]) for s in spaces], [("dma", "a"), ("memory", "both")])
+        self.assertEqual([(c["kind"], c.get("before", c.get("after"))["name"]) for c in spaces[1]["changes"]],
+                         [("changed", "ram"), ("moved", "uart"), ("changed", "sram"),
+                          ("appeared", "new")])
+        timer = spaces[1]["changes"][0]
+        self.assertEqual((timer["before"]["first"], timer["before"]["last"], timer["after"]["name"]),
+                         ("0x0000000000000800", "0x00000000000008ff", "timer"))
+        moved = spaces[1]["changes"][1]
+        self.assertEqual((moved["before"]["first"], moved["after"]["first"]),
+                         ("0x0000000000002000", "0x0000000000004000"))
+        code, out, _ = membus("diff", self.b, self.a)
+        self.assertEqual(code, 1)
+        self.assertIn("address-space: dma (appeared)\n", out)
+        self.assertIn("  vanished 0000000000005000-00000000000050ff (prio 0, i/o): new\n", out)
+
+    def test_same(self):
+        self.assertEqual(membus("diff", self.a, self.a), (0, "", ""))
+        self.assertEqual(json.loads(membus("diff", self.a, self.a, "--json")[1]), {"spaces": []})
+        for case in cases():
+            self.assertEqual(membus("diff", case / "tree.txt", case / "tree.txt", "--flat",
+                                    case / "flat.txt", "--flat", case / "flat.txt"), (0, "", ""))
+
+
+class Json(unittest.TestCase):
+    RANGE = {"first", "last", "priority", "type", "name", "offset"}
+
+    def check_region(self, region, printed):
+        self.assertLessEqual({"name", "type", "first", "last", "priority", "enabled"}, region.keys())
+        self.assertEqual("alias" in region, "terminates" not in region)
+        printed.append(region["name"])
+        for child in region.get("children", []):
+            self.check_region(child, printed)
+
+    def test_tree(self):
+        for case in cases():
+            code, out, _ = membus("tree", case / "tree.txt", "--json")
+            self.assertEqual(code, 0)
+            answer, printed = json.loads(out), []
+            self.assertEqual(answer.keys(), {"spaces", "targets"})
+            for root in [space["root"] for space in answer["spaces"]] + answer["targets"]:
+                self.check_region(root, printed)
+            lines = [line for line in (case / "tree.txt").read_text().split("\n") if line.startswith("  ")]
+            self.assertEqual(len(printed), len(lines))
+
+    def test_flat(self):
+        for case in cases():
+            code, out, _ = membus("flat", case / "tree.txt", "--json", "--flat", case / "flat.txt")
+            self.assertEqual(code, 0)
+            views_found = json.loads(out)["views"]
+            text = (case / "flat.txt").read_text()
+            self.assertEqual(sum(len(view["spaces"]) for view in views_found), text.count(' AS "'))
+            for view in views_found:
+                self.assertEqual(view.keys(), {"spaces", "root", "ranges"})
+                self.assertEqual(view["root"] is None, not view["ranges"])
+                for shown in view["ranges"]:
+                    self.assertEqual(shown.keys(), self.RANGE)
+
+    def test_odd_bytes(self):
+        text = SMALL.encode().replace(b"uart", b"u\xe4rt\"\\")
+        code, out, _ = membus("flat", "-", "--json", stdin=text)
+        self.assertEqual(code, 0)
+        self.assertIn("u\u00e4rt\"\\", [shown["name"] for shown in json.loads(out)["views"][0]["ranges"]])
+
+
+if __name__ == "__main__":
+    MEMBUS, SOURCE = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
+    unittest.main(argv=[sys.argv[0]] + sys.argv[3:])

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* membus - look at the memory maps of machines. A table of subcommands; each is a file cmd_*.c. */
+#include "tool.h"
+
+#include <getopt.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <stdlib.h>
+
+#define VERSION "0.1.0"
+
+static const Command *const commands[] = {
+    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check,
+};
+#define NR_COMMANDS (sizeof commands / sizeof *commands)
+
+enum { OPT_FLAT = 256, OPT_AS, OPT_JSON };
+
+static const struct option long_options[] = {
+    {"flat", required_argument, NULL, OPT_FLAT}, {"as", required_argument, NULL, OPT_AS},
+    {"json", no_argument, NULL, OPT_JSON},       {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0},
+};
+
+static void print_usage(FILE *out)
+{
+    fputs("usage: membus COMMAND [OPTION]... ARGUMENT...\n\n"
+          "Memory maps of machines, from the text of QEMU's `info mtree`.\n\n",
+          out);
+    for (size_t i = 0; i < NR_COMMANDS; i++) {
+        fprintf(out, "  %-6s %-22s %s\n", commands[i]->name, commands[i]->arguments,
+                commands[i]->summary);
+    }
+    fputs("\nSOURCE, TREE, A, B: files with the text of `info mtree`, with -D and -o or without;\n"
+          "FLAT: one with that of `info mtree -f`; - is standard input.\n"
+          "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
+          "Exit status: 0 done, 1 a difference was found (check, diff), 2 trouble.\n",
+          out);
+}
+
+static void print_command_help(const Command *command)
+{
+    printf("usage: membus %s [OPTION]... %s\n\n%s.\n\n", command->name, command->arguments,
+           command->summary);
+    if (command->max_flats > 0) {
+        puts("  --flat FILE  the same machine's `info mtree -f`, which settles what the tree's "
+             "text\n"
+             "               leaves open: containers, read-only aliases, the order of siblings");
+    }
+    if (command->takes_as) {
+        puts("  --as NAME    only address spaces of this name");
+    }
+    fputs(command->options, stdout);
+    puts("  --json       print JSON; the schema is in docs/json.md\n"
+         "  --help       print this\n\n"
+         "A file name of - is standard input.");
+}
+
+static const Command *find_command(const char *name)
+{
+    for (size_t i = 0; i < NR_COMMANDS; i++) {
+        if (strcmp(commands[i]->name, name) == 0) {
+            return commands[i];
+        }
+    }
+    return NULL;
+}
+
+static bool colors_wanted(void)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    return isatty(STDOUT_FILENO) && !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
+}
+
+static int misuse(const Command *command, const char *reason, const char *what)
+{
+    complain("%s: %s%s", command->name, reason, what);
+    fprintf(stderr, "usage: membus %s [OPTION]... %s\n", command->name, command->arguments);
+    return EXIT_TROUBLE;
+}
+
+static int read_positional(const Command *command, Options *options, int argc, char **argv)
+{
+    unsigned count = 0, from_stdin = 0;
+
+    for (int i = optind; i < argc; i++) {
+        if (count == command->max_sources) {
+            return misuse(command, "too many arguments: ", argv[i]);
+        }
+        options->positional[count++] = argv[i];
+        from_stdin += strcmp(argv[i], "-") == 0;
+    }
+    if (count < command->min_sources) {
+        return misuse(command, "missing argument", "");
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        from_stdin += options->flat_files[i] && strcmp(options->flat_files[i], "-") == 0;
+    }
+    if (from_stdin > 1) {
+        return misuse(command, "standard input can be read only once", "");
+    }
+    return 0;
+}
+
+static int run_command(const Command *command, int argc, char **argv)
+{
+    Options options = {.command = command, .color = colors_wanted()};
+    unsigned nr_flats = 0;
+    int c;
+
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":hV", long_options, NULL)) != -1) {
+        switch (c) {
+        case OPT_FLAT:
+            if (nr_flats == command->max_flats) {
+                return misuse(command, nr_flats ? "too many: " : "unknown option: ", "--flat");
+            }
+            options.flat_files[nr_flats++] = optarg;
+            break;
+        case OPT_AS:
+            if (!command->takes_as) {
+                return misuse(command, "unknown option: ", "--as");
+            }
+            options.as_name = optarg;
+            break;
+        case OPT_JSON:
+            options.json = true;
+            break;
+        case 'h':
+            print_command_help(command);
+            return finish_output(EXIT_SAME);
+        case 'V':
+            puts("membus " VERSION);
+            return finish_output(EXIT_SAME);
+        default:
+            return misuse(command, c == ':' ? "option needs a value: " : "unknown option: ",
+                          argv[optind - 1]);
+        }
+    }
+    int result = read_positional(command, &options, argc, argv);
+    return result ? result : command->run(&options);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    const Command *command = word ? find_command(word) : NULL;
+
+    if (command) {
+        return run_command(command, argc - 1, argv + 1);
+    }
+    if (word &&
+        (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0)) {
+        const Command *about = argc > 2 ? find_command(argv[2]) : NULL;
+        if (about) {
+            print_command_help(about);
+        } else {
+            print_usage(stdout);
+        }
+        return finish_output(EXIT_SAME);
+    }
+    if (word && (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)) {
+        puts("membus " VERSION);
+        return finish_output(EXIT_SAME);
+    }
+    if (word) {
+        complain("unknown command: %s", word);
+    }
+    print_usage(stderr);
+    return EXIT_TROUBLE;
+}

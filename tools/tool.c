@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "tool.h"
+
+#include <membus/error.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void complain(const char *fmt, ...)
+{
+    va_list args;
+
+    fflush(stdout);
+    fputs("membus: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    putc('\n', stderr);
+}
+
+const char *shown_name(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "<stdin>" : path;
+}
+
+static char *read_all(FILE *in, size_t *len)
+{
+    size_t max = 0;
+    char *text = NULL;
+
+    *len = 0;
+    for (;;) {
+        if (*len == max) {
+            max = max ? 2 * max : 64 * 1024;
+            char *grown = realloc(text, max);
+            if (!grown) {
+                free(text);
+                errno = ENOMEM;
+                return NULL;
+            }
+            text = grown;
+        }
+        size_t got = fread(text + *len, 1, max - *len, in);
+        *len += got;
+        if (got == 0) {
+            break;
+        }
+    }
+    if (ferror(in)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+char *read_text(const char *path, size_t *len)
+{
+    FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    char *text = NULL;
+
+    if (in) {
+        text = read_all(in, len);
+    }
+    int err = errno;
+    if (in && in != stdin) {
+        fclose(in);
+    }
+    if (!text) {
+        complain("%s: %s", shown_name(path), strerror(err));
+    }
+    return text;
+}
+
+static void complain_error(Error *error)
+{
+    complain("%s", error_get_pretty(error));
+    error_free(error);
+}
+
+MtreeFlat *load_flat(const char *path)
+{
+    size_t len;
+    char *text = read_text(path, &len);
+    Error *error = NULL;
+
+    if (!text) {
+        return NULL;
+    }
+    MtreeFlat *flat = mtree_flat_parse(text, len, shown_name(path), &error);
+    free(text);
+    if (!flat) {
+        complain_error(error);
+    }
+    return flat;
+}
+
+MemoryImport *load_tree(const char *path, const MtreeFlat *flat)
+{
+    size_t len;
+    char *text = read_text(path, &len);
+    Error *error = NULL;
+
+    if (!text) {
+        return NULL;
+    }
+    MemoryImport *import = memory_import_mtree(text, len, shown_name(path), flat, &error);
+    free(text);
+    if (!import) {
+        complain_error(error);
+    }
+    return import;
+}
+
+MemoryImport *load_source(const Options *options, unsigned index)
+{
+    MtreeFlat *flat = NULL;
+
+    if (options->flat_files[index]) {
+        flat = load_flat(options->flat_files[index]);
+        if (!flat) {
+            return NULL;
+        }
+    }
+    MemoryImport *import = load_tree(options->positional[index], flat);
+    mtree_flat_free(flat);
+    return import;
+}
+
+AddressSpace **select_spaces(const MemoryImport *import, const char *path, const char *as_name,
+                             size_t *count)
+{
+    size_t all = memory_import_space_count(import);
+    AddressSpace **spaces = calloc(all + 1, sizeof(AddressSpace *));
+
+    *count = 0;
+    if (!spaces) {
+        complain("out of memory");
+        return NULL;
+    }
+    for (size_t i = 0; i < all; i++) {
+        AddressSpace *space = memory_import_space(import, i);
+        if (!as_name || strcmp(address_space_name(space), as_name) == 0) {
+            spaces[(*count)++] = space;
+        }
+    }
+    if (as_name && *count == 0) {
+        complain("%s: no address space is called '%s'", shown_name(path), as_name);
+        free(spaces);
+        return NULL;
+    }
+    return spaces;
+}
+
+bool parse_address(const char *text, hwaddr *addr)
+{
+    size_t length = strlen(text);
+    bool prefixed = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    const char *digits = prefixed ? text + 2 : text;
+    int base = prefixed || length == 16 ? 16 : 10;
+    const char *allowed = base == 16 ? "0123456789abcdefABCDEF" : "0123456789";
+
+    if (*digits == '\0' || digits[strspn(digits, allowed)] != '\0') {
+        complain("%s: not an address: write 0x... or a decimal number", text);
+        return false;
+    }
+    errno = 0;
+    *addr = strtoull(digits, NULL, base);
+    if (errno == ERANGE) {
+        complain("%s: the address is above 0x%" PRIx64, text, UINT64_MAX);
+        return false;
+    }
+    return true;
+}

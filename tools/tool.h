@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* tool.h - what the subcommands of membus share. */
+#ifndef TOOLS_TOOL_H
+#define TOOLS_TOOL_H
+
+#include <membus/import.h>
+#include <membus/inspect.h>
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+enum {
+    EXIT_SAME = 0,      /* done; nothing differs */
+    EXIT_DIFFERENT = 1, /* check and diff found a difference */
+    EXIT_TROUBLE = 2,   /* bad input or usage, or the output could not be written */
+};
+
+struct Options;
+
+typedef struct Command {
+    const char *name;
+    const char *arguments;
+    const char *summary;
+    const char *options;               /* lines of help */
+    unsigned min_sources, max_sources; /* positional arguments */
+    unsigned max_flats;                /* --flat options */
+    bool takes_as;
+    int (*run)(const struct Options *options);
+} Command;
+
+/* A command line, read. */
+typedef struct Options {
+    const Command *command;
+    const char *positional[2];
+    const char *flat_files[2]; /* --flat for each positional, or NULL */
+    const char *as_name;       /* --as, or NULL */
+    bool json;
+    bool color;
+} Options;
+
+/* ---- messages and input (tool.c). What fails says so on standard error. ---- */
+
+void complain(const char *fmt, ...) MEMBUS_PRINTF(1, 2);
+
+/* @path as messages name it. */
+const char *shown_name(const char *path);
+
+/* The whole of a file, "-" being standard input, NULL on an error; to be freed. */
+char *read_text(const char *path, size_t *len);
+
+/* NULL on an error. */
+MtreeFlat *load_flat(const char *path);
+MemoryImport *load_tree(const char *path, const MtreeFlat *flat);
+
+/* load_tree() of a positional argument with its --flat, if given. */
+MemoryImport *load_source(const Options *options, unsigned index);
+
+/*
+ * The address spaces called @as_name, or all for NULL; to be freed. Complains and returns NULL if
+ * there is none.
+ */
+AddressSpace **select_spaces(const MemoryImport *import, const char *path, const char *as_name,
+                             size_t *count);
+
+/* 0x... or 16 digits: hexadecimal; else decimal. */
+bool parse_address(const char *text, hwaddr *addr);
+
+/* ---- output (output.c) ---- */
+
+typedef enum Color {
+    COLOR_PLAIN,
+    COLOR_GOOD,
+    COLOR_BAD,
+    COLOR_CHANGED,
+    COLOR_FAINT,
+    COLOR_HEAD,
+} Color;
+
+/* What switches to @color, "" where colours are off. COLOR_PLAIN ends a colour. */
+const char *color(const Options *options, Color color);
+
+/*
+ * Print @root, which may be NULL if memory was short, and give it up. Returns an exit status:
+ * @status if all went well.
+ */
+int print_json(json_t *root, int status);
+
+/*
+ * Addresses are strings of 16 hexadecimal digits after 0x: JSON's numbers are no 64-bit integers
+ * everywhere.
+ */
+json_t *json_hwaddr(hwaddr addr);
+json_t *json_text(const char *text);
+json_t *json_section(const MemoryRegionSection *section);
+
+/* Call @visit for each range of @view. */
+void for_each_range(const FlatView *view,
+                    void (*visit)(const MemoryRegionSection *section, void *opaque), void *opaque);
+
+/* Flush standard output; EXIT_TROUBLE if it could not be written, else @status. */
+int finish_output(int status);
+
+extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check;
+
+#endif
