@@ -36,6 +36,7 @@ typedef struct Check {
     Verdict *verdicts;
     size_t nr_verdicts;
     unsigned differences;
+    AddressSpace *const *spaces; /* as many as verdicts */
 } Check;
 
 static void add_line(const MemoryRegionSection *section, void *opaque)
@@ -152,6 +153,7 @@ static bool compare_spaces(Check *check, AddressSpace *const *spaces, size_t cou
 {
     check->verdicts = calloc(count + 1, sizeof *check->verdicts);
     check->nr_verdicts = count;
+    check->spaces = spaces;
     if (!check->verdicts) {
         return false;
     }
@@ -231,6 +233,26 @@ static void print_difference(const MtreeFlatRange *wanted, const char *ours, voi
     }
 }
 
+static void print_silent_leaf(const MemoryRegion *mr, void *opaque)
+{
+    size_t *printed = opaque;
+
+    if (!*printed) {
+        printf("note: FLAT shows these leaves nowhere, so they are taken for empty containers:\n");
+    }
+    ++*printed;
+    printf("  %s at offset 0x%llx of %s\n", memory_region_name(mr),
+           (unsigned long long)memory_region_address(mr),
+           memory_region_name(memory_region_container(mr)));
+}
+
+static void print_silent_leaves(const Check *check)
+{
+    size_t printed = 0;
+
+    for_each_silent_leaf(check->spaces, check->nr_verdicts, print_silent_leaf, &printed);
+}
+
 static void print_verdicts(Check *check)
 {
     const char *good = color(check->options, COLOR_GOOD), *bad = color(check->options, COLOR_BAD);
@@ -256,7 +278,16 @@ static void print_verdicts(Check *check)
                    shown_name(check->options->positional[1]), offer->space->line);
         }
     }
+    print_silent_leaves(check);
     printf("%zu address spaces, %u differ\n", check->nr_verdicts, check->differences);
+}
+
+static void add_json_silent_leaf(const MemoryRegion *mr, void *opaque)
+{
+    json_array_append_new(
+        opaque, json_pack("{s:o, s:o, s:o}", "name", json_text(memory_region_name(mr)), "container",
+                          json_text(memory_region_name(memory_region_container(mr))), "offset",
+                          json_hwaddr(memory_region_address(mr))));
 }
 
 static void add_json_difference(const MtreeFlatRange *wanted, const char *ours, void *opaque)
@@ -298,8 +329,10 @@ static json_t *describe_verdicts(const Check *check)
             json_array_append_new(missing, json_text(offer->space->name));
         }
     }
-    return json_pack("{s:b, s:o, s:o}", "ok", check->differences == 0, "spaces", spaces,
-                     "not_in_tree", missing);
+    json_t *silent = json_array();
+    for_each_silent_leaf(check->spaces, check->nr_verdicts, add_json_silent_leaf, silent);
+    return json_pack("{s:b, s:o, s:o, s:o}", "ok", check->differences == 0, "spaces", spaces,
+                     "not_in_tree", missing, "taken_for_containers", silent);
 }
 
 /* ---------------------------------------------------------------------------------- */

@@ -63,6 +63,14 @@ MemoryImport *load_source(const Options *options, unsigned index);
 AddressSpace **select_spaces(const MemoryImport *import, const char *path, const char *as_name,
                              size_t *count);
 
+/*
+ * Call @fn for each leaf under the roots of @spaces that is taken for an empty container (silent.c);
+ * returns how many there were.
+ */
+typedef void SilentLeafFn(const MemoryRegion *mr, void *opaque);
+size_t for_each_silent_leaf(AddressSpace *const *spaces, size_t count, SilentLeafFn *fn,
+                            void *opaque);
+
 /* 0x... or 16 digits: hexadecimal; else decimal. */
 bool parse_address(const char *text, hwaddr *addr);
 

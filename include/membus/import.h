@@ -34,9 +34,8 @@ typedef struct MtreeFlat MtreeFlat;
  * NULL, settles what the text leaves open (see above); it is not needed after the call. @name
  * stands in messages.
  * Returns NULL and one sentence `name:line: reason` in *@errp: -EINVAL for text that is no such
- * dump,
- * -ELOOP for aliases that lead on without end, -E2BIG for what would take unreasonable work,
- * -ENOMEM. End with memory_import_free.
+ * dump, -ELOOP for aliases that lead on without end, -E2BIG for what would take unreasonable
+ * work, -ENOMEM. End with memory_import_free.
  * Context: any thread.
  */
 MEMBUS_EXPORT MemoryImport *memory_import_mtree(const char *text, size_t len, const char *name,

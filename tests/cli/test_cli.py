@@ -233,6 +233,19 @@ class Maps(unittest.TestCase):
                     self.assertEqual(code, 0, out)
                     self.assertRegex(out, r"\n\d+ address spaces, 0 differ\n$")
 
+    def test_check_tells_what_it_took_for_containers(self):
+        flat = data("x86_64/pc@3s", "flat.txt").read_text()
+        self.assertNotIn("note:", membus("check", data("x86_64/pc@3s"), data("x86_64/pc@3s", "flat.txt"))[1])
+        line = "  00000000fec00000-00000000fec00fff (prio 0, i/o): ioapic\n"
+        self.assertIn(line, flat)
+        without = flat.replace(line, "").encode()
+        code, out, _ = membus("check", data("x86_64/pc@3s"), "-", stdin=without)
+        self.assertEqual(code, 0)
+        self.assertIn("taken for empty containers:\n  ioapic at offset 0xfec00000 of system\n", out)
+        answer = json.loads(membus("check", data("x86_64/pc@3s"), "-", "--json", stdin=without)[1])
+        self.assertEqual(answer["taken_for_containers"],
+                         [{"name": "ioapic", "container": "system", "offset": "0x00000000fec00000"}])
+
     def test_check_finds_differences(self):
         flat = data("x86_64/pc@3s", "flat.txt").read_text()
         for good, bad in (("00000000fee00000-00000000feefffff (prio 4096", "00000000fee00000-00000000feefffff (prio 4095"),
