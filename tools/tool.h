@@ -64,8 +64,8 @@ AddressSpace **select_spaces(const MemoryImport *import, const char *path, const
                              size_t *count);
 
 /*
- * Call @fn for each leaf under the roots of @spaces that is taken for an empty container (silent.c);
- * returns how many there were.
+ * Call @fn for each leaf under the roots of @spaces that is taken for an empty container
+ * (silent.c); returns how many there were.
  */
 typedef void SilentLeafFn(const MemoryRegion *mr, void *opaque);
 size_t for_each_silent_leaf(AddressSpace *const *spaces, size_t count, SilentLeafFn *fn,
