@@ -107,8 +107,9 @@ MEMBUS_EXPORT int address_space_unmap(AddressSpace *as, void *buffer, hwaddr len
 MEMBUS_EXPORT void address_space_set_bounce_limit(AddressSpace *as, size_t bytes);
 
 /*
- * To be called once when a bounce buffer of @as has been released since registration (at once,
- * if the budget is not spent). The storage is the caller's until then or until unregistration.
+ * To be called once when a bounce buffer of @as has been released, or the budget raised, since
+ * registration (at once, if the budget is not spent). The storage is the caller's until then or
+ * until unregistration, which does not wait for a notify() that another thread is in.
  */
 typedef struct MemoryMapClient {
     void (*notify)(struct MemoryMapClient *client); /* no lock held; may map */
@@ -122,12 +123,13 @@ MEMBUS_EXPORT void address_space_unregister_map_client(AddressSpace *as, MemoryM
  * was at init and keeps the region alive.
  */
 typedef struct MemoryRegionCache {
-    uint8_t *ptr; /* direct host memory of the window, or NULL */
+    uint8_t *ptr; /* direct host memory of the window, for reads; NULL: there is none */
     hwaddr len;   /* bytes in the window */
     hwaddr xlat;  /* offset in the region */
     MemoryRegion *mr;
     AddressSpace *as;
     bool is_write;
+    bool direct_write; /* ptr is good for writes, too */
 } MemoryRegionCache;
 #define MEMORY_REGION_CACHE_INVALID ((MemoryRegionCache){0})
 

@@ -61,9 +61,13 @@ struct MemoryRegionOps {
 
     /* What the callbacks implement; the library makes every valid access from these. */
     struct {
-        unsigned min_access_size; /* bytes, power of two; 0: 1 */
-        unsigned max_access_size; /* bytes, power of two up to 8; 0: 4 */
-        bool unaligned;           /* callbacks take unaligned addresses; needs valid.unaligned */
+        /*
+         * Bytes, powers of two; 0: 1, and 4; at most 8. An access narrower than the minimum is made
+         * that wide on an aligned window, past the region's end if its size is no multiple of it.
+         */
+        unsigned min_access_size;
+        unsigned max_access_size;
+        bool unaligned; /* callbacks take unaligned addresses; needs valid.unaligned */
     } impl;
 };
 
@@ -100,7 +104,8 @@ struct MemoryRegion {
         plain_write_sizes; /* widths (bits 1, 2, 4, 8) that are one bare callback */
     bool big_endian;       /* the device's byte order, resolved */
     bool terminates, ram, rom_device, ram_device;
-    bool lockless, reentrancy_unguarded, flush_coalesced;
+    bool lockless, flush_coalesced;
+    const void *guard; /* what the re-entrancy guard takes for one device; NULL: not guarded */
 
     /* what renders */
     MemoryRegionState state;
@@ -134,8 +139,8 @@ MEMBUS_EXPORT int memory_region_init(MemoryRegion *mr, MemoryOwner *owner, const
                                      hwaddr size);
 
 /*
- * A device's registers. @ops NULL makes a reservation: it keeps the range taken, and accesses
- * find it unassigned.
+ * A device's registers. @ops NULL makes a reservation: it keeps the range taken (translations
+ * and lookups name it), and accesses, mappings and caches find nothing there.
  * -EINVAL for ill-formed @ops: a size that is no power of two or above 8
  * (impl), min above max, impl.unaligned without valid.unaligned, a direction with no callback
  * at all is allowed and refuses every such access.
@@ -164,7 +169,7 @@ MEMBUS_EXPORT int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owne
                                              hwaddr size, void *ptr);
 
 #define RAM_SHARED (1U << 0)   /* MAP_SHARED: writes reach the file and other processes */
-#define RAM_READONLY (1U << 1) /* map the file read-only; the region must be made readonly */
+#define RAM_READONLY (1U << 1) /* map the file read-only; the region is, for ever */
 
 /*
  * RAM from @fd at @offset (bytes, host-page aligned). @ram_flags: RAM_SHARED, RAM_READONLY. The
@@ -224,7 +229,7 @@ MEMBUS_EXPORT int memory_region_init_ram_device_ptr(MemoryRegion *mr, MemoryOwne
 /*
  * A window of @size bytes onto @orig from @offset. What lies outside @orig is not there.
  * @orig's owner is kept alive.
- * -EINVAL if @orig is NULL or of another MemorySystem; -ELOOP.
+ * -EINVAL if @orig is NULL or of another MemorySystem.
  */
 MEMBUS_EXPORT int memory_region_init_alias(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                            MemoryRegion *orig, hwaddr offset, hwaddr size);
@@ -273,7 +278,10 @@ MEMBUS_EXPORT int memory_region_set_address(MemoryRegion *mr, hwaddr addr);
 MEMBUS_EXPORT int memory_region_set_size(MemoryRegion *mr, hwaddr size);
 /* Slide an alias's window; -EINVAL for any other region. */
 MEMBUS_EXPORT int memory_region_set_alias_offset(MemoryRegion *mr, hwaddr offset);
-/* Passed down to all that shows through @mr, as the two below. */
+/*
+ * Passed down to all that shows through @mr, as the two below. -EINVAL to make writable what is
+ * mapped with RAM_READONLY.
+ */
 MEMBUS_EXPORT int memory_region_set_readonly(MemoryRegion *mr, bool readonly);
 MEMBUS_EXPORT int memory_region_set_nonvolatile(MemoryRegion *mr, bool nonvolatile);
 /* Ranges of @mr do not merge with their neighbours. */

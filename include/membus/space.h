@@ -38,7 +38,7 @@ struct AddressSpace {
     pthread_mutex_t maps_lock;        /* guards the rest */
     IntervalNode *maps;               /* active mappings, by host address */
     size_t bounce_used, bounce_limit; /* bytes */
-    struct MemoryMapClient *map_clients;
+    struct MemoryMapClient *map_clients, *woken_clients;
 };
 
 /* A part of a flat view. */
@@ -110,8 +110,8 @@ MEMBUS_EXPORT void flatview_unref(FlatView *view);
  */
 MEMBUS_EXPORT MemoryRegion *flatview_root(const FlatView *view);
 /*
- * A number that only this view has in the process; within an address space later views have
- * higher ones.
+ * A number that only this view has in the process. Among the views of one root later ones have
+ * higher numbers.
  */
 MEMBUS_EXPORT uint64_t flatview_id(const FlatView *view);
 /* When the view was published, CLOCK_MONOTONIC in ns; 0 where no history was being kept. */
@@ -157,8 +157,8 @@ MEMBUS_EXPORT FlatView *address_space_render(AddressSpace *as);
  */
 MEMBUS_EXPORT int address_space_set_history(AddressSpace *as, unsigned views);
 /*
- * Hold the view that was current @back commits ago (0: now); NULL if it is not kept. Context:
- * machine lock.
+ * Hold the view that @as showed @back changes of its view ago (0: now); NULL if it is not kept.
+ * Context: machine lock.
  */
 MEMBUS_EXPORT FlatView *address_space_get_history(AddressSpace *as, unsigned back);
 

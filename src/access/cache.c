@@ -5,6 +5,7 @@
 #include "access/mmio.h"
 #include "base/error.h"
 #include "base/range.h"
+#include "map/ops.h"
 
 #include <errno.h>
 #include <membus/access.h>
@@ -17,21 +18,21 @@ int64_t address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as, hwa
     *cache = MEMORY_REGION_CACHE_INVALID;
     rcu_enter();
     const FlatRange *range = flatview_at(rcu_read(&as->view), addr);
-    if (!range || len == 0) {
+    if (!range || len == 0 || range->mr->ops == &ops_unassigned) {
         result = fail(EFAULT, "address space '%s': nothing to cache at 0x%llx", as->name,
                       (unsigned long long)addr);
     } else if (is_write && range->mr->ram && range->readonly) {
         result = fail(EACCES, "address space '%s': region '%s' at 0x%llx is read-only", as->name,
                       range->mr->name, (unsigned long long)addr);
     } else {
-        bool direct = range->direct_read && (!is_write || range->direct_write);
         *cache = (MemoryRegionCache){
-            .ptr = direct ? range->host + (addr - range->first) : NULL,
+            .ptr = range->direct_read ? range->host + (addr - range->first) : NULL,
             .len = hwaddr_min(hwaddr_min(len, INT64_MAX), range_size(addr, range->last)),
             .xlat = range->offset + (addr - range->first),
             .mr = range->mr,
             .as = as,
             .is_write = is_write,
+            .direct_write = is_write && range->direct_read && range->direct_write,
         };
         memory_region_ref(range->mr);
         result = (int64_t)cache->len;
@@ -93,7 +94,7 @@ MemTxResult address_space_write_cached_slow(MemoryRegionCache *cache, hwaddr add
 MemTxResult address_space_write_cached(MemoryRegionCache *cache, hwaddr addr, const void *buf,
                                        hwaddr len)
 {
-    if (likely(cache->ptr && cache->is_write && inside(cache, addr, len))) {
+    if (likely(cache->direct_write && inside(cache, addr, len))) {
         memcpy(cache->ptr + addr, buf, (size_t)len);
         return MEMTX_OK;
     }
@@ -155,7 +156,7 @@ static __attribute__((noinline)) MemTxResult store_slow(MemoryRegionCache *cache
               MemTxResult *result)                                                                 \
     {                                                                                              \
         MemTxResult outcome = MEMTX_OK;                                                            \
-        if (likely(cache->ptr && cache->is_write && inside(cache, addr, bits / 8))) {              \
+        if (likely(cache->direct_write && inside(cache, addr, bits / 8))) {                        \
             host_store(cache->ptr + addr, val, bits / 8, big_endian);                              \
         } else {                                                                                   \
             outcome = store_slow(cache, addr, val, bits / 8, big_endian, attrs);                   \

@@ -9,6 +9,7 @@
 #include "access/rw.h"
 #include "base/error.h"
 #include "base/range.h"
+#include "map/ops.h"
 #include "map/system.h"
 
 #include <errno.h>
@@ -77,19 +78,37 @@ static size_t take_budget(AddressSpace *as, hwaddr len)
     return taken;
 }
 
+/*
+ * Tell everybody who waits now. A client may register or unregister any client meanwhile, itself
+ * included, so they are taken off one by one; who registers again waits for the next time.
+ */
+static void wake_clients(AddressSpace *as)
+{
+    MemoryMapClient *client;
+
+    pthread_mutex_lock(&as->maps_lock);
+    MemoryMapClient **end = &as->woken_clients;
+    while (*end) {
+        end = &(*end)->next;
+    }
+    *end = as->map_clients;
+    as->map_clients = NULL;
+    while ((client = as->woken_clients)) {
+        as->woken_clients = client->next;
+        client->next = NULL;
+        pthread_mutex_unlock(&as->maps_lock);
+        client->notify(client);
+        pthread_mutex_lock(&as->maps_lock);
+    }
+    pthread_mutex_unlock(&as->maps_lock);
+}
+
 static void give_budget_back(AddressSpace *as, size_t size)
 {
     pthread_mutex_lock(&as->maps_lock);
     as->bounce_used -= size;
-    MemoryMapClient *clients = as->map_clients;
-    as->map_clients = NULL;
     pthread_mutex_unlock(&as->maps_lock);
-    while (clients) {
-        MemoryMapClient *client = clients;
-        clients = client->next;
-        client->next = NULL;
-        client->notify(client);
-    }
+    wake_clients(as);
 }
 
 static void *map_bounce(AddressSpace *as, hwaddr addr, hwaddr *plen, bool is_write,
@@ -126,7 +145,7 @@ void *address_space_map(AddressSpace *as, hwaddr addr, hwaddr *plen, bool is_wri
     rcu_enter();
     const FlatView *view = rcu_read(&as->view);
     const FlatRange *range = *plen ? flatview_at(view, addr) : NULL;
-    if (!range) {
+    if (!range || range->mr->ops == &ops_unassigned) {
         fail(EFAULT, "address space '%s': nothing to map at 0x%llx", as->name,
              (unsigned long long)addr);
     } else if (is_write ? range->direct_write : range->direct_read) {
@@ -198,8 +217,12 @@ int address_space_unmap(AddressSpace *as, void *buffer, hwaddr len, bool is_writ
 void address_space_set_bounce_limit(AddressSpace *as, size_t bytes)
 {
     pthread_mutex_lock(&as->maps_lock);
+    bool more = bytes > as->bounce_limit;
     as->bounce_limit = bytes;
     pthread_mutex_unlock(&as->maps_lock);
+    if (more) {
+        wake_clients(as);
+    }
 }
 
 void address_space_register_map_client(AddressSpace *as, MemoryMapClient *client)
@@ -216,15 +239,23 @@ void address_space_register_map_client(AddressSpace *as, MemoryMapClient *client
     }
 }
 
+static bool remove_client(MemoryMapClient **list, const MemoryMapClient *client)
+{
+    while (*list && *list != client) {
+        list = &(*list)->next;
+    }
+    if (!*list) {
+        return false;
+    }
+    *list = client->next;
+    return true;
+}
+
 void address_space_unregister_map_client(AddressSpace *as, MemoryMapClient *client)
 {
     pthread_mutex_lock(&as->maps_lock);
-    MemoryMapClient **link = &as->map_clients;
-    while (*link && *link != client) {
-        link = &(*link)->next;
-    }
-    if (*link) {
-        *link = client->next;
+    if (!remove_client(&as->map_clients, client)) {
+        remove_client(&as->woken_clients, client);
     }
     pthread_mutex_unlock(&as->maps_lock);
 }

@@ -17,6 +17,7 @@
 
 #include "access/fast.h"
 #include "base/range.h"
+#include "map/ops.h"
 
 #include <membus/access.h>
 #include <string.h>
@@ -28,8 +29,8 @@ bool may_nest_device(const MemoryRegion *mr)
     if (entered_devices.count == MAX_NESTING) {
         return false;
     }
-    for (unsigned i = 0; i < entered_devices.count && !mr->reentrancy_unguarded; i++) {
-        if (entered_devices.owner[i] == mr->owner) {
+    for (unsigned i = 0; i < entered_devices.count && mr->guard; i++) {
+        if (entered_devices.guard[i] == mr->guard) {
             return false;
         }
     }
@@ -46,7 +47,7 @@ static bool inside_region(const MemoryRegion *mr, hwaddr offset, unsigned size)
 /* Whether a read is answered by host memory, as things are now; a view knows how they were. */
 static bool reads_memory(const MemoryRegion *mr)
 {
-    return mr->ram || (mr->rom_device && mr->ram_block && mr->state.romd_mode);
+    return mr->ram_block && (mr->ram || (mr->rom_device && mr->state.romd_mode));
 }
 
 static bool ops_accept(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_write,
@@ -71,9 +72,20 @@ bool mmio_valid(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_wr
                 MemTxAttrs attrs)
 {
     if (mr->ram) {
-        return mr->ram_block;
+        return mr->ram_block && !(is_write && mr->ram_block->readonly);
     }
-    return mr->ops && !attrs.memory && ops_accept(mr, offset, size, is_write, attrs);
+    if (!mr->ops || attrs.memory) {
+        return false;
+    }
+    bool serialise = mr->ops->valid.accepts && !mr->lockless;
+    if (serialise) {
+        machine_lock(mr->owner->ms);
+    }
+    bool valid = ops_accept(mr, offset, size, is_write, attrs);
+    if (serialise) {
+        machine_unlock(mr->owner->ms);
+    }
+    return valid;
 }
 
 bool memory_region_access_valid(MemoryRegion *mr, hwaddr addr, unsigned size, bool is_write,
@@ -267,7 +279,7 @@ static MemTxResult ram_read(const MemoryRegion *mr, hwaddr offset, uint64_t *val
 
 static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size)
 {
-    if (!mr->ram_block) {
+    if (!mr->ram_block || mr->ram_block->readonly) {
         return MEMTX_ERROR;
     }
     store_exact(mr->ram_block->host + offset,
@@ -315,6 +327,9 @@ MemTxResult mmio_read(MemoryRegion *mr, hwaddr offset, uint64_t *value, unsigned
     if (mr->ram) {
         return ram_read(mr, offset, value, size);
     }
+    if (mr->ops == &ops_unassigned) {
+        return MEMTX_DECODE_ERROR;
+    }
     if (attrs.memory || !enter_device(mr)) {
         return MEMTX_ACCESS_ERROR;
     }
@@ -328,6 +343,9 @@ MemTxResult mmio_write(MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned
 {
     if (mr->ram) {
         return ram_write(mr, offset, value, size);
+    }
+    if (mr->ops == &ops_unassigned) {
+        return MEMTX_DECODE_ERROR;
     }
     if (attrs.memory || !enter_device(mr)) {
         return MEMTX_ACCESS_ERROR;
@@ -345,8 +363,10 @@ MemTxResult memory_region_dispatch_read(MemoryRegion *mr, hwaddr addr, uint64_t 
     MemTxResult result = MEMTX_DECODE_ERROR;
 
     if (inside_region(mr, addr, size)) {
-        if (reads_memory(mr)) {
+        if (mr->ram || reads_memory(mr)) {
             result = ram_read(mr, addr, &value, size);
+        } else if (attrs.memory) {
+            result = MEMTX_ACCESS_ERROR;
         } else if (mr->ops) {
             result = device_read(mr, addr, &value, size, attrs);
         }
@@ -366,6 +386,9 @@ MemTxResult memory_region_dispatch_write(MemoryRegion *mr, hwaddr addr, uint64_t
     }
     if (mr->ram) {
         return mr->state.readonly && !attrs.debug ? MEMTX_ERROR : ram_write(mr, addr, value, size);
+    }
+    if (attrs.memory) {
+        return MEMTX_ACCESS_ERROR;
     }
     return mr->ops ? device_write(mr, addr, value, size, attrs) : MEMTX_DECODE_ERROR;
 }

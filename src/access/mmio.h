@@ -61,15 +61,15 @@ static inline uint64_t mmio_to_order(const MemoryRegion *mr, uint64_t value, uns
 /* ---- in and out of a device ------------------------------------------------------- */
 
 /*
- * The owners of the devices whose callbacks this thread is in. One that comes twice has reached
- * itself through DMA. Being the thread's own, the list costs lockless devices no sharing; being
- * short, it keeps a chain of unguarded devices from exhausting the stack.
+ * The devices whose callbacks this thread is in. One that comes twice has reached itself through
+ * DMA. Being the thread's own, the list costs lockless devices no sharing; being short, it keeps a
+ * chain of unguarded devices from exhausting the stack.
  */
 #define MAX_NESTING 32
 
 typedef struct EnteredDevices {
     unsigned count;
-    const MemoryOwner *owner[MAX_NESTING];
+    const void *guard[MAX_NESTING];
 } EnteredDevices;
 
 extern __thread EnteredDevices entered_devices;
@@ -81,7 +81,7 @@ static inline bool enter_device(const MemoryRegion *mr)
     if (__builtin_expect(entered_devices.count, 0) && !may_nest_device(mr)) {
         return false;
     }
-    entered_devices.owner[entered_devices.count++] = mr->owner;
+    entered_devices.guard[entered_devices.count++] = mr->guard;
     if (!mr->lockless) {
         machine_lock(mr->owner->ms);
     }

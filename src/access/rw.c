@@ -16,6 +16,7 @@
 static uint8_t *direct_host(const FlatRange *range, MemTxAttrs attrs, RwKind kind)
 {
     bool memory = range->host && !range->mr->ram_device;
+    bool writable = memory && !range->mr->ram_block->readonly;
     bool direct = false;
 
     switch (kind) {
@@ -24,10 +25,10 @@ static uint8_t *direct_host(const FlatRange *range, MemTxAttrs attrs, RwKind kin
         break;
     case RW_WRITE:
     case RW_SET:
-        direct = range->direct_write || (attrs.debug && memory && range->mr->ram);
+        direct = range->direct_write || (attrs.debug && writable && range->mr->ram);
         break;
     case RW_WRITE_ROM:
-        direct = memory;
+        direct = writable;
         break;
     }
     return direct ? range->host : NULL;
@@ -41,7 +42,7 @@ static MemTxResult set_device(MemoryRegion *mr, hwaddr offset, uint8_t byte, hwa
 
     memset(bytes, byte, sizeof bytes);
     while (len) {
-        hwaddr part = hwaddr_min(len, sizeof bytes);
+        hwaddr part = hwaddr_min(len, sizeof bytes - offset % sizeof bytes);
         result |= mmio_write_bytes(mr, offset, bytes, part, attrs);
         offset += part;
         len -= part;
@@ -55,8 +56,14 @@ static MemTxResult indirect_piece(const FlatRange *range, hwaddr addr, MemTxAttr
     MemoryRegion *mr = range->mr;
     hwaddr offset = range->offset + (addr - range->first);
 
+    if (mr->ram && (!mr->ram_block || mr->ram_block->readonly)) {
+        if (kind == RW_READ) {
+            memset(buf, 0, (size_t)len);
+        }
+        return MEMTX_ERROR;
+    }
     if (kind == RW_WRITE_ROM) {
-        return mr->ram && !mr->ram_block ? MEMTX_ERROR : MEMTX_OK;
+        return MEMTX_OK;
     }
     if (mr->ram && range->readonly && kind != RW_READ && !attrs.debug) {
         return MEMTX_ERROR; /* read-only by inheritance too: the region alone cannot tell */

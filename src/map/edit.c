@@ -92,13 +92,14 @@ int region_change(MemoryRegion *mr, const MemoryRegionState *state)
     if (result) {
         return result;
     }
-    result = map_damage(mr);
-    if (!result) {
-        region_install(mr, state);
-        result = map_damage(mr);
-        if (result) {
-            region_install(mr, &old);
-        }
+    if (map_damage(mr)) {
+        map_damage_everything(ms); /* too deep as it is; the edit may mend that */
+    }
+    region_install(mr, state);
+    bool taken_out = old.container && !state->container;
+    result = taken_out ? 0 : map_damage(mr);
+    if (result) {
+        region_install(mr, &old);
     }
     int ended = map_edit_end(ms);
     if (ended) {
@@ -235,7 +236,10 @@ static int require(bool condition, const MemoryRegion *mr, const char *what)
 }
 
 SETTER(memory_region_set_enabled, bool, enabled, 0, enabled)
-SETTER(memory_region_set_readonly, bool, readonly, 0, readonly)
+SETTER(memory_region_set_readonly, bool, readonly,
+       require(readonly || !mr->ram_block || !mr->ram_block->readonly, mr,
+               "writable: its memory is mapped read-only"),
+       readonly)
 SETTER(memory_region_set_nonvolatile, bool, nonvolatile, 0, nonvolatile)
 SETTER(memory_region_set_unmergeable, bool, unmergeable, 0, unmergeable)
 SETTER(memory_region_set_size, hwaddr, size,

@@ -147,6 +147,7 @@ static void view_die(FlatView *view)
     }
     bool last = lineage->closed && !lineage->newest;
     ms->nr_views--;
+    __atomic_fetch_add(&ms->ended, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&ms->views_lock);
 
     while (dead.nodes) {
@@ -304,7 +305,7 @@ ViewLineage *lineage_create(MemorySystem *ms, MemoryRegion *root)
     return lineage;
 }
 
-void lineage_discard(ViewLineage *lineage)
+static void leave_damaged(ViewLineage *lineage)
 {
     ViewLineage **link = &lineage->ms->damaged;
 
@@ -314,6 +315,11 @@ void lineage_discard(ViewLineage *lineage)
     if (*link) {
         *link = lineage->damaged_next;
     }
+}
+
+void lineage_discard(ViewLineage *lineage)
+{
+    leave_damaged(lineage);
     if (lineage->root) {
         lineage->root->lineage = NULL;
     }
@@ -325,6 +331,7 @@ void lineage_close(ViewLineage *lineage)
     MemorySystem *ms = lineage->ms;
     FlatView *current = lineage->current;
 
+    leave_damaged(lineage);
     lineage->root->lineage = NULL;
     pthread_mutex_lock(&ms->views_lock);
     lineage->closed = true;

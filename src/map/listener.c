@@ -370,8 +370,8 @@ int memory_listener_unregister(MemoryListener *listener)
 
 void listeners_drop_all(AddressSpace *as)
 {
-    while (as->first_listener) {
-        tell_alone(as->first_listener, as, take_back_all_ranges);
-        unbind(as->first_listener);
+    while (as->last_listener) {
+        tell_alone(as->last_listener, as, take_back_all_ranges);
+        unbind(as->last_listener);
     }
 }

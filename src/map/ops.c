@@ -108,5 +108,12 @@ void ops_install(MemoryRegion *mr, const MemoryRegionOps *ops, void *opaque)
                      (ops->endianness == DEVICE_NATIVE_ENDIAN && ms->target_big_endian);
     mr->plain_read_sizes = ops->read && !mr->rom_device ? plain_sizes(ops) : 0;
     mr->plain_write_sizes = ops->write ? plain_sizes(ops) : 0;
-    ms->endian_used |= ops != &ops_unassigned && ops != &ops_unassigned_ports;
+    if (ops == &ops_unassigned || ops == &ops_unassigned_ports) {
+        mr->guard = NULL; /* there is no device */
+        mr->lockless = true;
+    } else {
+        machine_lock(ms);
+        ms->endian_used = true;
+        machine_unlock(ms);
+    }
 }

@@ -37,6 +37,35 @@ MemoryOwner *memory_owner_create(MemorySystem *ms, const char *name, MemoryOwner
     return owner;
 }
 
+/* ---- the end ------------------------------------------------------------------------ */
+
+/* A drain waits for owners that have died and are not ended yet, in whatever thread. */
+static void finalisation_begins(MemorySystem *ms)
+{
+    pthread_mutex_lock(&ms->views_lock);
+    ms->finalising++;
+    pthread_mutex_unlock(&ms->views_lock);
+}
+
+static void finalisation_ends(MemorySystem *ms)
+{
+    pthread_mutex_lock(&ms->views_lock);
+    __atomic_fetch_add(&ms->ended, 1, __ATOMIC_RELAXED);
+    if (--ms->finalising == 0) {
+        pthread_cond_broadcast(&ms->all_finalised);
+    }
+    pthread_mutex_unlock(&ms->views_lock);
+}
+
+void owners_wait_for_finalisers(MemorySystem *ms)
+{
+    pthread_mutex_lock(&ms->views_lock);
+    while (ms->finalising) {
+        pthread_cond_wait(&ms->all_finalised, &ms->views_lock);
+    }
+    pthread_mutex_unlock(&ms->views_lock);
+}
+
 static void owner_end(MemoryOwner *owner)
 {
     MemorySystem *ms = owner->ms;
@@ -55,22 +84,34 @@ static void owner_end(MemoryOwner *owner)
     }
     free(owner->name);
     free(owner);
+    finalisation_ends(ms);
 }
+
+/*
+ * The machine whose dying owners this thread is ending: what dies of that joins the list, instead
+ * of nesting ever deeper.
+ */
+static __thread MemorySystem *reaping;
 
 void machine_unlock(MemorySystem *ms)
 {
     bool outermost = ms->lock.depth == 1;
 
     lock_release(&ms->lock);
-    if (!outermost || !__atomic_load_n(&ms->dying, __ATOMIC_RELAXED)) {
+    if (!outermost || !__atomic_load_n(&ms->dying, __ATOMIC_RELAXED) || reaping == ms) {
         return;
     }
-    MemoryOwner *owner = __atomic_exchange_n(&ms->dying, NULL, __ATOMIC_ACQUIRE);
-    while (owner) {
-        MemoryOwner *next = owner->dying_next;
-        owner_end(owner);
-        owner = next;
+    MemorySystem *outer = reaping;
+    MemoryOwner *owner;
+    reaping = ms;
+    while ((owner = __atomic_exchange_n(&ms->dying, NULL, __ATOMIC_ACQUIRE))) {
+        while (owner) {
+            MemoryOwner *next = owner->dying_next;
+            owner_end(owner);
+            owner = next;
+        }
     }
+    reaping = outer;
 }
 
 void memory_owner_ref(MemoryOwner *owner)
@@ -86,13 +127,14 @@ void memory_owner_unref(MemoryOwner *owner)
         return;
     }
     MemorySystem *ms = owner->ms;
-    if (!lock_held(&ms->lock)) {
-        owner_end(owner);
-        return;
-    }
+    finalisation_begins(ms);
     owner->dying_next = __atomic_load_n(&ms->dying, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&ms->dying, &owner->dying_next, owner, true,
                                         __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+    if (!lock_held(&ms->lock) && reaping != ms) {
+        machine_lock(ms);
+        machine_unlock(ms); /* ends it */
     }
 }
 

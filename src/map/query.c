@@ -210,23 +210,25 @@ static int check_unmapped(const MemoryRegion *mr)
                : 0;
 }
 
-int memory_region_enable_lockless_io(MemoryRegion *mr)
+int memory_region_disable_reentrancy_guard(MemoryRegion *mr)
 {
-    int result = check_unmapped(mr);
+    MemorySystem *ms = region_system(mr);
 
+    machine_lock(ms);
+    int result = check_unmapped(mr);
     if (!result) {
-        mr->lockless = true;
-        mr->reentrancy_unguarded = true;
+        mr->guard = NULL;
     }
+    machine_unlock(ms);
     return result;
 }
 
-int memory_region_disable_reentrancy_guard(MemoryRegion *mr)
+int memory_region_enable_lockless_io(MemoryRegion *mr)
 {
-    int result = check_unmapped(mr);
+    int result = memory_region_disable_reentrancy_guard(mr);
 
     if (!result) {
-        mr->reentrancy_unguarded = true;
+        mr->lockless = true;
     }
     return result;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Regions with host memory behind them. */
 #include "base/error.h"
+#include "base/range.h"
 #include "map/edit.h"
 #include "map/ops.h"
 #include "map/region.h"
@@ -185,6 +186,7 @@ static int fd_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwa
         return result;
     }
     mr->ram_block->shared = ram_flags & RAM_SHARED;
+    mr->ram_block->readonly = ram_flags & RAM_READONLY;
     mr->state.readonly = ram_flags & RAM_READONLY;
     return 0;
 }
@@ -196,38 +198,67 @@ int memory_region_init_ram_from_fd(MemoryRegion *mr, MemoryOwner *owner, const c
     return error_pass(errp, fd_region(mr, owner, name, size, 0, ram_flags, fd, offset));
 }
 
-/* Open @path, made @size bytes from @offset long if it is shorter and may be written. */
-static int open_file(const char *path, const char *name, hwaddr size, uint32_t ram_flags,
-                     hwaddr offset)
+typedef struct OpenedFile {
+    int fd;
+    bool created;
+    off_t grown_from; /* its size before, or -1 */
+} OpenedFile;
+
+/* Open @path, made if need be, and @end bytes long if it is shorter and may be written. */
+static int open_file(OpenedFile *file, const char *path, const char *name, bool readonly,
+                     hwaddr end)
 {
-    bool readonly = ram_flags & RAM_READONLY;
-    int fd = open(path, (readonly ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0644);
+    int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
     struct stat st;
 
-    if (fd < 0) {
+    *file = (OpenedFile){.fd = open(path, flags), .grown_from = -1};
+    if (file->fd < 0 && errno == ENOENT && !readonly) {
+        file->fd = open(path, flags | O_CREAT | O_EXCL, 0644);
+        file->created = file->fd >= 0;
+    }
+    if (file->fd < 0) {
         int err = errno;
         return fail(err, "RAM '%s': cannot open %s: %s", name, path, strerror(err));
     }
-    if (!readonly && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && size <= INT64_MAX - offset &&
-        offset <= INT64_MAX && (hwaddr)st.st_size < offset + size &&
-        ftruncate(fd, (off_t)(offset + size))) {
-        int err = errno;
-        close(fd);
-        return fail(err, "RAM '%s': cannot grow %s to %" PRIu64 " bytes: %s", name, path,
-                    offset + size, strerror(err));
+    if (!readonly && fstat(file->fd, &st) == 0 && S_ISREG(st.st_mode) && end <= INT64_MAX &&
+        (hwaddr)st.st_size < end) {
+        if (ftruncate(file->fd, (off_t)end)) {
+            int err = errno;
+            return fail(err, "RAM '%s': cannot grow %s to %" PRIu64 " bytes: %s", name, path, end,
+                        strerror(err));
+        }
+        file->grown_from = st.st_size;
     }
-    return fd;
+    return 0;
+}
+
+/* Leave the file as it was found. */
+static void undo_file(const OpenedFile *file, const char *path)
+{
+    if (file->fd < 0) {
+        return;
+    }
+    if (file->created) {
+        unlink(path);
+    } else if (file->grown_from >= 0 && ftruncate(file->fd, file->grown_from)) {
+        /* It stays longer than it was: nothing more can be done. */
+    }
+    close(file->fd);
 }
 
 int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                      hwaddr size, hwaddr align, uint32_t ram_flags,
                                      const char *path, hwaddr offset, Error **errp)
 {
-    int fd = open_file(path, name ? name : "", size, ram_flags, offset);
-    int result = fd < 0 ? fd : fd_region(mr, owner, name, size, align, ram_flags, fd, offset);
+    OpenedFile file;
+    int result = open_file(&file, path, name ? name : "", ram_flags & RAM_READONLY,
+                           hwaddr_add_clipped(offset, size));
 
-    if (result && fd >= 0) {
-        close(fd);
+    if (!result) {
+        result = fd_region(mr, owner, name, size, align, ram_flags, file.fd, offset);
+    }
+    if (result) {
+        undo_file(&file, path);
     }
     return error_pass(errp, result);
 }

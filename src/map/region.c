@@ -24,6 +24,8 @@ int region_init(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr s
     *mr = (MemoryRegion){
         .owner = owner,
         .name = copy,
+        /* The board is not one device: each of its regions is. */
+        .guard = owner == owner->ms->board ? (const void *)mr : owner,
         .state = {.size = size, .enabled = true, .romd_mode = true},
     };
     machine_lock(owner->ms);
@@ -137,12 +139,17 @@ static const char *what_holds(const MemoryRegion *mr)
 
 int memory_region_finalize(MemoryRegion *mr)
 {
+    if (!mr || !mr->name) {
+        return fail(EINVAL, "memory_region_finalize: the region is not initialised");
+    }
     MemorySystem *ms = region_system(mr);
     int result = 0;
 
     machine_lock(ms);
     const char *reason = what_holds(mr);
-    if (reason) {
+    if (ms->notifying) {
+        result = fail(EBUSY, "region '%s' cannot be ended from a listener's callback", mr->name);
+    } else if (reason) {
         result = fail(EBUSY, "region '%s' %s", mr->name, reason);
     } else {
         region_end(mr);

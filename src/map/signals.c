@@ -154,15 +154,23 @@ int memory_region_set_coalescing(MemoryRegion *mr)
 
 int memory_region_set_flush_coalesced(MemoryRegion *mr)
 {
+    MemorySystem *ms = region_system(mr);
+
+    machine_lock(ms);
     mr->flush_coalesced = true;
+    machine_unlock(ms);
     return 0;
 }
 
 int memory_region_clear_flush_coalesced(MemoryRegion *mr)
 {
+    MemorySystem *ms = region_system(mr);
+
+    machine_lock(ms);
     if (!nr_coalesced(mr)) {
         mr->flush_coalesced = false;
     }
+    machine_unlock(ms);
     return 0;
 }
 

@@ -92,9 +92,10 @@ int address_space_destroy(AddressSpace *as)
     } else {
         listeners_drop_all(as);
         address_space_set_history(as, 0);
-        unlink_space(as);
+        /* First out of readers' sight, then retired: the grace period must cover them all. */
         rcu_publish(&as->view, ms->empty->current);
         __atomic_store_n(&as->view_id, ms->empty->current->id, __ATOMIC_RELEASE);
+        unlink_space(as);
         free(as->name);
         as->name = NULL;
     }
@@ -124,13 +125,15 @@ bool memory_system_for_each_address_space(MemorySystem *ms,
                                           bool (*visit)(AddressSpace *as, void *opaque),
                                           void *opaque)
 {
-    for (AddressSpace *as = ms->first_space, *next; as; as = next) {
+    bool stopped = false;
+
+    machine_lock(ms);
+    for (AddressSpace *as = ms->first_space, *next; as && !stopped; as = next) {
         next = as->next;
-        if (visit(as, opaque)) {
-            return true;
-        }
+        stopped = visit(as, opaque);
     }
-    return false;
+    machine_unlock(ms);
+    return stopped;
 }
 
 /* ---- views of a space ------------------------------------------------------------- */

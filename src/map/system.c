@@ -47,7 +47,7 @@ static void tear_down(MemorySystem *ms)
     if (ms->io_space.name) {
         address_space_destroy(&ms->io_space);
     }
-    rcu_drain();
+    memory_system_drain(ms);
     memory_owner_unref(ms->board);
     if (ms->empty) {
         FlatView *view = ms->empty->current;
@@ -61,6 +61,7 @@ static void tear_down(MemorySystem *ms)
     arena_destroy(&ms->scratch);
     pool_destroy(&ms->nodes);
     pool_destroy(&ms->ranges);
+    pthread_cond_destroy(&ms->all_finalised);
     pthread_mutex_destroy(&ms->views_lock);
     pthread_mutex_destroy(&ms->lock.mutex);
     free(ms);
@@ -76,6 +77,7 @@ MemorySystem *memory_system_create(void)
     }
     pthread_mutex_init(&ms->lock.mutex, NULL);
     pthread_mutex_init(&ms->views_lock, NULL);
+    pthread_cond_init(&ms->all_finalised, NULL);
     pool_init(&ms->nodes, sizeof(ViewNode));
     pool_init(&ms->ranges, (sizeof(FlatRange) + 63) & ~(size_t)63);
     ms->board = memory_owner_create(ms, "machine", NULL, NULL);
@@ -120,14 +122,48 @@ static int check_views(MemorySystem *ms)
     return ms->nr_views == distinct ? 0 : fail(EBUSY, "an older flat view is still held");
 }
 
+/* References to the board that @view holds: one a range, and one for its lineage's root. */
+static long board_references(const MemorySystem *ms, const FlatView *view)
+{
+    const MemoryRegion *root = view->lineage->root;
+    long count = root && root->owner == ms->board;
+    hwaddr at = 0;
+
+    for (const FlatRange *range; (range = flatview_from(view, at)); at = range->last + 1) {
+        count += range->mr->owner == ms->board;
+        if (range->last == UINT64_MAX) {
+            break;
+        }
+    }
+    return count;
+}
+
 static int check_owners(MemorySystem *ms)
 {
+    const FlatView *memory = ms->memory_space.view, *io = ms->io_space.view;
+    long expected = 1 + 2; /* its own, and one for the root of each space */
+
     for (MemoryOwner *owner = ms->owners; owner; owner = owner->next) {
         if (owner != ms->board) {
             return fail(EBUSY, "owner '%s' still exists", owner->name);
         }
     }
+    expected += board_references(ms, memory) + (io == memory ? 0 : board_references(ms, io));
+    if (__atomic_load_n(&ms->board->references, __ATOMIC_ACQUIRE) != expected) {
+        return fail(EBUSY, "a region of the machine's own is still held (a cache, a lookup)");
+    }
     return 0;
+}
+
+/* Finalisers may take away more, which then has finalisers: until nothing changes any more. */
+static void drain_all(MemorySystem *ms)
+{
+    unsigned long before;
+
+    do {
+        before = __atomic_load_n(&ms->ended, __ATOMIC_RELAXED);
+        memory_system_drain(ms);
+    } while (__atomic_load_n(&ms->ended, __ATOMIC_RELAXED) != before);
 }
 
 int memory_system_destroy(MemorySystem *ms)
@@ -137,7 +173,7 @@ int memory_system_destroy(MemorySystem *ms)
     }
     address_space_set_history(&ms->memory_space, 0);
     address_space_set_history(&ms->io_space, 0);
-    rcu_drain();
+    drain_all(ms);
     machine_lock(ms);
     int result = check_idle(ms);
     if (!result) {
@@ -155,8 +191,8 @@ int memory_system_destroy(MemorySystem *ms)
 
 void memory_system_drain(MemorySystem *ms)
 {
-    (void)ms;
     rcu_drain();
+    owners_wait_for_finalisers(ms);
 }
 
 int memory_system_set_target_endian(MemorySystem *ms, enum device_endian endian)

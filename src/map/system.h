@@ -26,7 +26,8 @@ struct MemoryOwner {
 struct MemorySystem {
     Lock lock; /* the machine lock: guards everything here but what says otherwise */
     unsigned transaction_depth;
-    bool notifying; /* listeners are being called: the map must not be edited */
+    bool notifying;           /* listeners are being called: the map must not be edited */
+    unsigned callback_begins; /* transactions that they opened all the same */
     bool target_big_endian, endian_used;
     uint64_t sequence;
 
@@ -47,6 +48,9 @@ struct MemorySystem {
     unsigned keep_times;         /* address spaces that keep a history */
     pthread_mutex_t views_lock;  /* guards the chains of living views; innermost */
     unsigned long nr_views;      /* living; views_lock */
+    unsigned long finalising;    /* owners that died and are not ended; views_lock */
+    unsigned long ended;         /* views and owners that ever ended, for drains; atomic */
+    pthread_cond_t all_finalised;
 
     RamList ram;
 };
@@ -69,6 +73,9 @@ static inline void machine_lock(MemorySystem *ms)
 {
     lock_take(&ms->lock);
 }
+
+/* Wait until every owner that has died is ended. Context: no lock held. */
+void owners_wait_for_finalisers(MemorySystem *ms);
 
 /* End every region of @owner that is left (region.c). Context: machine lock held. */
 void region_end(MemoryRegion *mr);

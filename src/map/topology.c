@@ -97,6 +97,16 @@ int map_damage(MemoryRegion *mr)
     return state.error;
 }
 
+void map_damage_everything(MemorySystem *ms)
+{
+    for (AddressSpace *as = ms->first_space; as; as = as->next) {
+        map_damage_space(as);
+        if (as->lineage->root) {
+            lineage_damage(as->lineage, 0, UINT64_MAX);
+        }
+    }
+}
+
 void map_damage_space(AddressSpace *as)
 {
     as->resolve = true;
@@ -195,7 +205,7 @@ static bool move_spaces(MemorySystem *ms)
             continue;
         }
         unlink_from_lineage(as);
-        if (!old->spaces && old->root) {
+        if (!old->spaces && !old->users && old->root) { /* and nobody is about to come */
             old->closing_next = ms->closing;
             ms->closing = old;
         }
@@ -342,16 +352,16 @@ void map_edit_cancel(MemorySystem *ms)
 void memory_region_transaction_begin(MemorySystem *ms)
 {
     machine_lock(ms);
-    ms->transaction_depth++;
+    ++*(ms->notifying ? &ms->callback_begins : &ms->transaction_depth);
 }
 
 int memory_region_transaction_commit(MemorySystem *ms)
 {
-    if (!lock_held(&ms->lock) || ms->transaction_depth == 0) {
+    if (!lock_held(&ms->lock) || !(ms->notifying ? ms->callback_begins : ms->transaction_depth)) {
         return fail(EINVAL, "memory_region_transaction_commit without a begin");
     }
-    if (ms->notifying) {
-        ms->transaction_depth--;
+    if (ms->notifying) { /* empty: edits were refused */
+        ms->callback_begins--;
         machine_unlock(ms);
         return 0;
     }

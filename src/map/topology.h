@@ -28,6 +28,9 @@ void map_edit_cancel(MemorySystem *ms);
  */
 int map_damage(MemoryRegion *mr);
 
+/* The same where the paths cannot be followed: everything may look different. */
+void map_damage_everything(MemorySystem *ms);
+
 /* @as's root, or any space's, may resolve elsewhere now. */
 void map_damage_space(AddressSpace *as);
 void map_damage_all_spaces(MemorySystem *ms);

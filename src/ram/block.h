@@ -16,6 +16,7 @@ struct RAMBlock {
     int fd; /* owned; -1: none */
     hwaddr fd_offset;
     bool shared, resizeable, preallocated /* by the caller, who keeps the memory */;
+    bool readonly; /* the host mapping cannot be written, whatever the region says */
     void (*resized)(const char *idstr, hwaddr length, void *host);
     MemoryRegion *mr;
     char *idstr;
