@@ -36,7 +36,7 @@ static uint64_t next_view_id = 1;
 
 static FlatView *view_create(ViewLineage *lineage)
 {
-    FlatView *view = malloc(sizeof *view);
+    FlatView *view = pool_alloc(&lineage->ms->views);
 
     if (!view) {
         fail_no_memory("a flat view");
@@ -160,7 +160,7 @@ static void view_die(FlatView *view)
         dead.ranges = range->link;
         flatrange_free(ms, range);
     }
-    free(view);
+    pool_free(&ms->views, view);
     if (last) {
         lineage_free(lineage);
     }
@@ -391,7 +391,7 @@ int lineage_prepare(ViewLineage *lineage)
     }
     if (result || (lineage->current && !lineage->edit.changed)) {
         view_edit_abort(&lineage->edit);
-        free(view);
+        pool_free(&ms->views, view);
         return result;
     }
     view_edit_finish(&lineage->edit);
@@ -403,7 +403,7 @@ void lineage_abort(ViewLineage *lineage)
 {
     if (lineage->prepared) {
         view_edit_abort(&lineage->edit);
-        free(lineage->prepared);
+        pool_free(&lineage->ms->views, lineage->prepared);
         lineage->prepared = NULL;
     }
 }

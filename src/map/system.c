@@ -61,6 +61,7 @@ static void tear_down(MemorySystem *ms)
     arena_destroy(&ms->scratch);
     pool_destroy(&ms->nodes);
     pool_destroy(&ms->ranges);
+    pool_destroy(&ms->views);
     pthread_cond_destroy(&ms->all_finalised);
     pthread_mutex_destroy(&ms->views_lock);
     pthread_mutex_destroy(&ms->lock.mutex);
@@ -80,6 +81,7 @@ MemorySystem *memory_system_create(void)
     pthread_cond_init(&ms->all_finalised, NULL);
     pool_init(&ms->nodes, sizeof(ViewNode));
     pool_init(&ms->ranges, (sizeof(FlatRange) + 63) & ~(size_t)63);
+    pool_init(&ms->views, sizeof(FlatView));
     ms->board = memory_owner_create(ms, "machine", NULL, NULL);
     if (!ms->board || !make_empty_view(ms) || !make_roots(ms)) {
         tear_down(ms);

@@ -39,7 +39,7 @@ struct MemorySystem {
     AddressSpace *first_space, *last_space;
 
     /* flat views: see flatview.h, lineage.h, topology.c */
-    Pool nodes, ranges;
+    Pool nodes, ranges, views;
     Arena scratch;               /* of the commit at work */
     struct ViewLineage *damaged; /* those with windows to paint */
     struct ViewLineage *empty;   /* of address spaces that show nothing */
