@@ -22,7 +22,7 @@ extern "C" {
  */
 struct AddressSpace {
     FlatView *view;   /* RCU; NULL before init */
-    uint64_t view_id; /* that view's number; see flatview.c on the order of the two */
+    uint64_t view_id; /* that view's number; see access/fast.h */
     MemorySystem *ms;
     char *name;
     MemoryRegion *root;

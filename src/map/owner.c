@@ -4,8 +4,8 @@
  * every container or alias of another owner that holds one has a reference. Links between
  * regions of one owner take none, or an owner would keep itself alive.
  *
- * Finalisers run without the machine lock. An owner that dies while its killer holds the lock
- * is put on ms->dying, and machine_unlock() ends it.
+ * Finalisers run without the machine lock: an owner that dies is put on ms->dying, and whoever
+ * next leaves the lock free in machine_unlock() ends it.
  */
 #include "base/error.h"
 #include "base/text.h"

@@ -219,8 +219,7 @@ static bool move_spaces(MemorySystem *ms)
     return moved;
 }
 
-/* L-value order: the id is stored after the view that bears it, so that a reader that caches by
- * id (access/fast.h) never files an older view's answer under a newer id. */
+/* Readers pair with both stores; whichever they see first does no harm (access/fast.h). */
 static void show_view(AddressSpace *as, FlatView *view)
 {
     rcu_publish(&as->view, view);
