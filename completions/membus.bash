@@ -28,7 +28,10 @@ _membus()
         local word
         for word in "${COMP_WORDS[@]:2}"; do
             if [[ -f $word ]]; then
-                COMPREPLY=($(compgen -W "$(sed -n 's/\r$//; s/^address-space: //p' "$word" | sort -u)" -- "$cur"))
+                local name
+                while read -r name; do
+                    [[ $name == "$cur"* ]] && COMPREPLY+=("$(printf %q "$name")")
+                done < <(sed -n 's/\r$//; s/^address-space: //p' "$word" | sort -u)
                 return
             fi
         done

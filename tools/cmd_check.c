@@ -241,6 +241,10 @@ static void print_silent_leaf(const MemoryRegion *mr, void *opaque)
         printf("note: FLAT shows these leaves nowhere, so they are taken for empty containers:\n");
     }
     ++*printed;
+    if (!memory_region_container(mr)) {
+        printf("  %s, which is in no other region\n", memory_region_name(mr));
+        return;
+    }
     printf("  %s at offset 0x%llx of %s\n", memory_region_name(mr),
            (unsigned long long)memory_region_address(mr),
            memory_region_name(memory_region_container(mr)));
@@ -286,8 +290,10 @@ static void add_json_silent_leaf(const MemoryRegion *mr, void *opaque)
 {
     json_array_append_new(
         opaque, json_pack("{s:o, s:o, s:o}", "name", json_text(memory_region_name(mr)), "container",
-                          json_text(memory_region_name(memory_region_container(mr))), "offset",
-                          json_hwaddr(memory_region_address(mr))));
+                          json_text(memory_region_container(mr)
+                                        ? memory_region_name(memory_region_container(mr))
+                                        : ""),
+                          "offset", json_hwaddr(memory_region_address(mr))));
 }
 
 static void add_json_difference(const MtreeFlatRange *wanted, const char *ours, void *opaque)

@@ -226,10 +226,16 @@ typedef struct Difference {
 
 static void print_section(const MemoryRegionSection *s)
 {
-    char line[512];
+    size_t length = mtree_format_section(NULL, 0, s);
+    char *line = malloc(length + 1);
 
-    mtree_format_section(line, sizeof line, s);
-    fputs(line + 2, stdout);
+    if (line) {
+        mtree_format_section(line, length + 1, s);
+        fputs(line + 2, stdout);
+    } else {
+        fputs("(out of memory)", stdout);
+    }
+    free(line);
 }
 
 static void print_change(const Options *options, const Change *change)

@@ -3,6 +3,7 @@
 #include "tool.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -134,9 +135,13 @@ static int run_command(const Command *command, int argc, char **argv)
         case 'V':
             puts("membus " VERSION);
             return finish_output(EXIT_SAME);
-        default:
+        default: {
+            /* Of several letters in one word, getopt names the one in optopt. */
+            char letter[] = {'-', (char)optopt, '\0'};
+            bool is_letter = optopt > ' ' && optopt <= '~';
             return misuse(command, c == ':' ? "option needs a value: " : "unknown option: ",
-                          argv[optind - 1]);
+                          is_letter ? letter : argv[optind - 1]);
+        }
         }
     }
     int result = read_positional(command, &options, argc, argv);
@@ -145,6 +150,7 @@ static int run_command(const Command *command, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of output like any other */
     const char *word = argc > 1 ? argv[1] : NULL;
     const Command *command = word ? find_command(word) : NULL;
 

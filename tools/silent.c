@@ -15,6 +15,7 @@ typedef struct Walk {
     SilentLeafFn *fn;
     void *opaque;
     size_t count;
+    json_t *seen; /* a key for each region visited through an alias or as a root */
 } Walk;
 
 static bool visit(MemoryRegion *mr, void *opaque);
@@ -38,6 +39,18 @@ static bool is_silent(const MemoryRegion *mr)
     return !has_children;
 }
 
+/* A root or an alias's target, unless a walk from above comes to it. */
+static void visit_once(MemoryRegion *mr, Walk *walk)
+{
+    char key[32];
+
+    snprintf(key, sizeof key, "%p", (void *)mr);
+    if (!memory_region_container(mr) && !json_object_get(walk->seen, key)) {
+        json_object_set_new(walk->seen, key, json_true());
+        visit(mr, walk);
+    }
+}
+
 static bool visit(MemoryRegion *mr, void *opaque)
 {
     Walk *walk = opaque;
@@ -49,6 +62,9 @@ static bool visit(MemoryRegion *mr, void *opaque)
         walk->fn(mr, walk->opaque);
         walk->count++;
     }
+    if (memory_region_alias_target(mr)) {
+        visit_once(memory_region_alias_target(mr), walk);
+    }
     memory_region_for_each_subregion(mr, visit, walk);
     return false;
 }
@@ -56,17 +72,11 @@ static bool visit(MemoryRegion *mr, void *opaque)
 size_t for_each_silent_leaf(AddressSpace *const *spaces, size_t count, SilentLeafFn *fn,
                             void *opaque)
 {
-    Walk walk = {fn, opaque, 0};
+    Walk walk = {fn, opaque, 0, json_object()};
 
     for (size_t i = 0; i < count; i++) {
-        MemoryRegion *root = address_space_root(spaces[i]);
-        bool seen = false;
-        for (size_t k = 0; k < i && !seen; k++) {
-            seen = address_space_root(spaces[k]) == root;
-        }
-        if (!seen) {
-            memory_region_for_each_subregion(root, visit, &walk);
-        }
+        visit_once(address_space_root(spaces[i]), &walk);
     }
+    json_decref(walk.seen);
     return walk.count;
 }

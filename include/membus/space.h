@@ -27,10 +27,11 @@ struct AddressSpace {
     char *name;
     MemoryRegion *root;
     struct ViewLineage *lineage,
-        *next_lineage;          /* whose view it shows; will show after the commit */
-    AddressSpace *lineage_link; /* spaces that share the lineage */
-    AddressSpace *root_link;    /* spaces with the same root */
-    AddressSpace *prev, *next;  /* all of the machine */
+        *next_lineage;           /* whose view it shows; will show after the commit */
+    AddressSpace *lineage_link;  /* spaces that share the lineage */
+    AddressSpace **lineage_back; /* what points here */
+    AddressSpace *root_link;     /* spaces with the same root */
+    AddressSpace *prev, *next;   /* all of the machine */
     MemoryListener *first_listener, *last_listener; /* ascending priority */
     bool resolve;                                   /* the root may resolve elsewhere now */
     FlatView **history;                             /* ring of held views, newest at history_head */

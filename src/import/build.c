@@ -270,6 +270,9 @@ int import_build(MemoryImport *import)
     }
     memory_region_transaction_begin(import->ms);
     int result = build_tree(import);
+    if (result == 0) {
+        result = build_spaces(import);
+    }
     int committed = memory_region_transaction_commit(import->ms);
     if (result == 0 && committed < 0) {
         result = build_fail(import, 1, committed);
@@ -277,7 +280,7 @@ int import_build(MemoryImport *import)
     if (result == 0) {
         result = list_targets(import);
     }
-    return result < 0 ? result : build_spaces(import);
+    return result;
 }
 
 /* ---- the end --------------------------------------------------------------------- */

@@ -160,7 +160,8 @@ static int walk_space(ImportRecords *records, Walk *walk, const ImportBlock *blo
     }
     if (walk->steps > MAX_STEPS) {
         return import_fail(records, block->line, E2BIG,
-                           "the aliases below show more places than can be compared");
+                           "more address spaces and aliases than can be compared with the flat "
+                           "dump");
     }
     return 0;
 }

@@ -59,8 +59,25 @@ static bool grow(void *array, size_t count, size_t *max, size_t size)
     return true;
 }
 
+/* A text that was cut short ends in a view without either. */
+static int close_view(const MtreeFlat *flat)
+{
+    const View *view = flat->count ? &flat->views[flat->count - 1] : NULL;
+
+    if (view && !view->complete && view->view.nr_ranges == 0) {
+        return import_fail(&flat->records, view->view.line, EINVAL,
+                           "the view has no ranges and no `No rendered FlatView`");
+    }
+    return 0;
+}
+
 static int add_view(MtreeFlat *flat, unsigned long line)
 {
+    int result = close_view(flat);
+
+    if (result < 0) {
+        return result;
+    }
     if (!grow(&flat->views, flat->count, &flat->max, sizeof *flat->views)) {
         return out_of_memory(flat, line);
     }
@@ -179,6 +196,7 @@ static int add_line(MtreeFlat *flat, unsigned long number, Scan line)
         return view->view.root ? 0 : out_of_memory(flat, number);
     }
     if (scan_word(&text, "  No rendered FlatView") && text.at == text.end) {
+        view->complete = true;
         return 0;
     }
     return add_range(flat, view, number, line);
@@ -197,6 +215,9 @@ MtreeFlat *mtree_flat_parse(const char *text, size_t len, const char *name, Erro
     flat->records.file = name;
     for (unsigned long number = 1; result == 0 && scan_line(&rest, &line); number++) {
         result = add_line(flat, number, line);
+    }
+    if (result == 0) {
+        result = close_view(flat);
     }
     if (result == 0 && flat->count == 0) {
         result = import_fail(&flat->records, 1, EINVAL, "no `FlatView #N` in this text");

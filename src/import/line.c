@@ -58,6 +58,9 @@ static void cut_owner(Scan *scan, Scan *owner)
     }
 }
 
+/* Finding the target's name in an alias's takes time that grows with the square of the length. */
+#define LONGEST_NAME 4096
+
 #define WINDOW_LENGTH (1 + 16 + 1 + 16) /* " FIRST-LAST" */
 
 /*
@@ -94,6 +97,9 @@ static int parse_head(ImportRecords *records, unsigned long line, Scan *scan, Im
     if (node->first > node->last) {
         return import_fail(records, line, EINVAL, "the range ends at %016llx, before its start",
                            (unsigned long long)node->last);
+    }
+    if (node->last - node->first == UINT64_MAX - 1) {
+        return import_fail(records, line, EINVAL, "no region has 2^64 - 1 bytes");
     }
     if (!scan_word(scan, " (prio ")) {
         return import_fail(records, line, EINVAL,
@@ -139,7 +145,13 @@ int import_parse_line(ImportRecords *records, unsigned long line, const char *te
     Scan owner;
     cut_owner(&scan, &owner);
     node->disabled = scan_cut_end(&scan, " [disabled]");
-    parse_alias(&scan, node);
+    if (parse_alias(&scan, node) &&
+        node->target_last - node->target_first != node->last - node->first) {
+        return import_fail(records, line, EINVAL, "the alias and its window differ in size");
+    }
+    if (scan.end - scan.at > LONGEST_NAME) {
+        return import_fail(records, line, EINVAL, "a name of more than %d bytes", LONGEST_NAME);
+    }
     node->name = scan_copy(scan, &records->arena);
     node->owner = owner.at < owner.end ? scan_copy(owner, &records->arena) : NULL;
     if (!node->name || (owner.at < owner.end && !node->owner)) {

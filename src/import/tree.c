@@ -26,15 +26,21 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of a longer path the end is shown: the line and the reason must fit into an error. */
+#define LONGEST_SHOWN_PATH 80
+
 int import_fail(const ImportRecords *records, unsigned long line, int err, const char *fmt, ...)
 {
-    char reason[256];
+    char reason[200];
+    size_t length = strlen(records->file);
+    bool cut = length > LONGEST_SHOWN_PATH;
     va_list args;
 
     va_start(args, fmt);
     vsnprintf(reason, sizeof reason, fmt, args);
     va_end(args);
-    return fail(err, "%s:%lu: %s", records->file, line, reason);
+    return fail(err, "%s%s:%lu: %s", cut ? "..." : "",
+                records->file + (cut ? length - LONGEST_SHOWN_PATH : 0), line, reason);
 }
 
 ImportNode *import_next_node(const ImportNode *root, ImportNode *node)

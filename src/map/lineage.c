@@ -305,6 +305,25 @@ ViewLineage *lineage_create(MemorySystem *ms, MemoryRegion *root)
     return lineage;
 }
 
+void lineage_add_space(ViewLineage *lineage, AddressSpace *as)
+{
+    as->lineage = lineage;
+    as->lineage_link = lineage->spaces;
+    as->lineage_back = &lineage->spaces;
+    if (as->lineage_link) {
+        as->lineage_link->lineage_back = &as->lineage_link;
+    }
+    lineage->spaces = as;
+}
+
+void lineage_remove_space(AddressSpace *as)
+{
+    *as->lineage_back = as->lineage_link;
+    if (as->lineage_link) {
+        as->lineage_link->lineage_back = as->lineage_back;
+    }
+}
+
 static void leave_damaged(ViewLineage *lineage)
 {
     ViewLineage **link = &lineage->ms->damaged;

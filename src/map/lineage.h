@@ -37,6 +37,10 @@ ViewLineage *lineage_create(MemorySystem *ms, MemoryRegion *root);
 /* Free a lineage that never published a view. */
 void lineage_discard(ViewLineage *lineage);
 
+/* @as shows @lineage's view; does not any more. */
+void lineage_add_space(ViewLineage *lineage, AddressSpace *as);
+void lineage_remove_space(AddressSpace *as);
+
 /*
  * Note that [first, last] must be painted again. Cannot fail: if memory is short the window
  * grows instead.

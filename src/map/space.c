@@ -19,10 +19,8 @@ static void link_space(AddressSpace *as)
     ms->last_space = as;
     as->root_link = as->root->spaces;
     as->root->spaces = as;
-    as->lineage = ms->empty;
+    lineage_add_space(ms->empty, as);
     as->lineage->users++;
-    as->lineage_link = ms->empty->spaces;
-    ms->empty->spaces = as;
     as->view = ms->empty->current;
     as->view_id = as->view->id;
     memory_region_ref(as->root);
@@ -38,9 +36,7 @@ static void unlink_space(AddressSpace *as)
     for (link = &as->root->spaces; *link != as; link = &(*link)->root_link) {
     }
     *link = as->root_link;
-    for (link = &as->lineage->spaces; *link != as; link = &(*link)->lineage_link) {
-    }
-    *link = as->lineage_link;
+    lineage_remove_space(as);
     if (--as->lineage->users == 0 && as->lineage->root) {
         lineage_close(as->lineage);
     }

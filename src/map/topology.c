@@ -183,16 +183,6 @@ static int prepare(MemorySystem *ms)
 
 /* ---- commit: what can be seen ----------------------------------------------------- */
 
-static void unlink_from_lineage(AddressSpace *as)
-{
-    AddressSpace **link = &as->lineage->spaces;
-
-    while (*link != as) {
-        link = &(*link)->lineage_link;
-    }
-    *link = as->lineage_link;
-}
-
 /* Move the spaces that resolve elsewhere now; returns whether there were any. */
 static bool move_spaces(MemorySystem *ms)
 {
@@ -204,15 +194,13 @@ static bool move_spaces(MemorySystem *ms)
         if (!new) {
             continue;
         }
-        unlink_from_lineage(as);
+        lineage_remove_space(as);
         if (!old->spaces && !old->users && old->root) { /* and nobody is about to come */
             old->closing_next = ms->closing;
             ms->closing = old;
         }
-        as->lineage = new;
+        lineage_add_space(new, as);
         as->next_lineage = NULL;
-        as->lineage_link = new->spaces;
-        new->spaces = as;
         moved = true;
     }
     ms->resolve = false;

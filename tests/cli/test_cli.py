@@ -9,8 +9,10 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from collections import Counter
 
@@ -112,6 +114,15 @@ class Usage(unittest.TestCase):
             self.assertEqual((code, out), (2, ""), args)
             self.assertIn("membus", err)
 
+    def test_closed_pipe(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = subprocess.run([MEMBUS, "flat", data("x86_64/pc@3s")], stdout=writer,
+                                stderr=subprocess.PIPE, timeout=60)
+        os.close(writer)
+        self.assertEqual(result.returncode, 2)
+        self.assertTrue(result.stderr)
+
     def test_full_disk(self):
         with open("/dev/full", "wb") as full:
             for args in (["tree"], ["flat"], ["tree", "--json"]):
@@ -146,6 +157,36 @@ class Input(unittest.TestCase):
         code, _, err = membus("flat", data("x86_64/pc"), "--flat", data("x86_64/pc"))
         self.assertEqual(code, 2)
         self.assertIn("tree.txt:1: expected `FlatView #N`", err)
+
+    def test_impossible_ranges(self):
+        head = "address-space: x\n  0000000000000000-ffffffffffffffff (prio 0, i/o): x\n"
+        for line, reason in (
+                ("    0000000000000000-fffffffffffffffe (prio 0, ram): r\n", "no region has 2^64 - 1 bytes"),
+                ("    0000000000000000-00000000000000ff (prio 0, ram): alias a @x 0000000000000000-0000000000000fff\n",
+                 "the alias and its window differ in size"),
+                (f"    0000000000000000-00000000000000ff (prio 0, ram): {'n' * 5000}\n", "a name of more than"),
+                ("    0000000000000000-00000000000000ff (prio 0, ram): alias x" + " @" * 50000 + "\n",
+                 "a name of more than")):
+            code, out, err = membus("tree", "-", stdin=(head + line).encode())
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn(f":3: {reason}", err)
+
+    def test_flat_dumps_cut_short(self):
+        flat = data("x86_64/pc@3s", "flat.txt").read_text()
+        head = flat.split("\n  ")[0] + "\n"
+        for text in (head, head + "\n" + flat.replace("#0", "#9")):
+            code, _, err = membus("check", data("x86_64/pc@3s"), "-", stdin=text.encode())
+            self.assertEqual(code, 2)
+            self.assertIn("the view has no ranges and no `No rendered FlatView`", err)
+
+    def test_long_paths_keep_the_reason(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory, *["d" * 200] * 3)
+            path.mkdir(parents=True)
+            (path / "bad").write_text("nonsense\n")
+            code, _, err = membus("tree", path / "bad")
+            self.assertEqual(code, 2)
+            self.assertRegex(err, r"/bad:1: expected .*\n$")
 
     def test_dos_line_ends(self):
         for name in ("tree.txt", "tree-owners.txt", "tree-enabled.txt"):
@@ -248,6 +289,33 @@ class Maps(unittest.TestCase):
         answer = json.loads(membus("check", data("x86_64/pc@3s"), "-", "--json", stdin=without)[1])
         self.assertEqual(answer["taken_for_containers"],
                          [{"name": "ioapic", "container": "system", "offset": "0x00000000fec00000"}])
+
+    def test_check_tells_of_leaves_behind_aliases(self):
+        tree = ("address-space: a\n  0000000000000000-000000000000ffff (prio 0, i/o): a\n"
+                "    0000000000000000-0000000000000fff (prio 0, i/o): alias w @bus 0000000000000000-0000000000000fff\n"
+                "    0000000000001000-0000000000001fff (prio 0, ram): ram\n\n"
+                "memory-region: bus\n  0000000000000000-000000000000ffff (prio 0, i/o): bus\n"
+                "    0000000000000100-00000000000001ff (prio 0, i/o): uart\n")
+        flat = ('FlatView #0\n AS "a", root: a\n Root memory region: a\n'
+                "  0000000000001000-0000000000001fff (prio 0, ram): ram\n")
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(tree)
+            file.flush()
+            code, out, err = membus("check", file.name, "-", stdin=flat.encode())
+        self.assertEqual(code, 0, err)
+        self.assertIn("  uart at offset 0x100 of bus\n", out)
+
+    def test_completion_runs_nothing(self):
+        if not shutil.which("bash"):
+            self.skipTest("no bash")
+        with tempfile.TemporaryDirectory() as directory:
+            map_ = pathlib.Path(directory, "map")
+            map_.write_text("address-space: $(touch${IFS}" + directory + "/pwned)\naddress-space: cpu 0\n")
+            script = (f"source {SOURCE}/completions/membus.bash; COMP_WORDS=(membus tree {map_} --as '');"
+                      "COMP_CWORD=4; cur= prev=--as; _membus; printf '%s\\n' \"${COMPREPLY[@]}\"")
+            out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60).stdout
+            self.assertFalse(pathlib.Path(directory, "pwned").exists())
+            self.assertIn("cpu\\ 0", out)
 
     def test_check_finds_differences(self):
         flat = data("x86_64/pc@3s", "flat.txt").read_text()
