@@ -18,6 +18,7 @@ typedef struct Verdict {
     const char *name;
     size_t ranges;               /* that membus shows */
     const MtreeFlatView *wanted; /* NULL: FLAT has no such space */
+    const char *wanted_root;     /* what FLAT says where that is not the space's, else NULL */
     Lines lines;                 /* that membus shows, where they differ */
     bool ok;
 } Verdict;
@@ -133,16 +134,34 @@ static Offer *first_offer(const Check *check, const char *name)
                : NULL;
 }
 
+/* FLAT calls a space's root by its name, and an alias's target after it. */
+static bool same_root(const MemoryRegion *root, const char *text)
+{
+    const MemoryRegion *target = memory_region_alias_target(root);
+    const char *name = memory_region_name(root);
+    size_t length = strlen(name);
+
+    if (strncmp(text, name, length) != 0) {
+        return false;
+    }
+    text += length;
+    return target ? strncmp(text, ", alias ", 8) == 0 &&
+                        strcmp(text + 8, memory_region_name(target)) == 0
+                  : *text == '\0';
+}
+
 /* Names repeat: equal views are given away first (@equal), then what is left in order. */
-static void take_offer(const Check *check, Verdict *verdict, bool equal)
+static void take_offer(const Check *check, Verdict *verdict, const MemoryRegion *root, bool equal)
 {
     Offer *offer = first_offer(check, verdict->name);
     const Offer *end = check->offers + check->nr_offers;
 
     for (; offer && offer < end && strcmp(offer->space->name, verdict->name) == 0; offer++) {
-        if (!offer->taken && (!equal || same_lines(&verdict->lines, offer->view))) {
+        bool alike = same_root(root, offer->space->root);
+        if (!offer->taken && (!equal || (alike && same_lines(&verdict->lines, offer->view)))) {
             offer->taken = true;
             verdict->wanted = offer->view;
+            verdict->wanted_root = alike ? NULL : offer->space->root;
             verdict->ok = equal;
             return;
         }
@@ -167,14 +186,14 @@ static bool compare_spaces(Check *check, AddressSpace *const *spaces, size_t cou
             return false;
         }
         verdict->ranges = verdict->lines.count;
-        take_offer(check, verdict, true);
+        take_offer(check, verdict, address_space_root(spaces[i]), true);
         if (verdict->ok) {
             free_lines(&verdict->lines);
         }
     }
     for (size_t i = 0; i < count; i++) {
         if (!check->verdicts[i].ok) {
-            take_offer(check, &check->verdicts[i], false);
+            take_offer(check, &check->verdicts[i], address_space_root(spaces[i]), false);
             check->differences++;
         }
     }
@@ -270,6 +289,10 @@ static void print_verdicts(Check *check)
         }
         printf("%sdiffers%s %s%s\n", bad, plain, verdict->name,
                verdict->wanted ? "" : ": not in FLAT");
+        if (verdict->wanted_root) {
+            printf("  its root is '%s', in FLAT '%s'\n",
+                   memory_region_name(address_space_root(check->spaces[i])), verdict->wanted_root);
+        }
         if (verdict->wanted) {
             for_each_difference(verdict, print_difference, check);
         }
@@ -321,6 +344,9 @@ static json_t *describe_verdicts(const Check *check)
         if (!verdict->ok) {
             json_t *differences = json_array();
             json_object_set_new(entry, "in_flat", json_boolean(verdict->wanted != NULL));
+            if (verdict->wanted_root) {
+                json_object_set_new(entry, "flat_root", json_text(verdict->wanted_root));
+            }
             if (verdict->wanted) {
                 for_each_difference(verdict, add_json_difference, differences);
             }

@@ -305,6 +305,15 @@ class Maps(unittest.TestCase):
         self.assertEqual(code, 0, err)
         self.assertIn("  uart at offset 0x100 of bus\n", out)
 
+    def test_check_compares_roots(self):
+        flat = data("x86_64/pc@3s", "flat.txt").read_text()
+        line = ' AS "I/O", root: io\n'
+        self.assertIn(line, flat)
+        code, out, _ = membus("check", data("x86_64/pc@3s"), "-",
+                              stdin=flat.replace(line, ' AS "I/O", root: oi\n').encode())
+        self.assertEqual(code, 1)
+        self.assertIn("differs I/O\n  its root is 'io', in FLAT 'oi'\n", out)
+
     def test_completion_runs_nothing(self):
         if not shutil.which("bash"):
             self.skipTest("no bash")
