@@ -34,7 +34,11 @@ static inline uint8_t *fast_host(const FlatRange *range, hwaddr addr, bool is_wr
     hwaddr offset = addr - range->first;
 
     if (likely(offset < range->room && (!is_write || range->direct_write))) {
-        return range->host + offset;
+        uint8_t *host = range->host + offset;
+        if (!host) {
+            __builtin_unreachable(); /* saves the caller a test */
+        }
+        return host;
     }
     return NULL;
 }
