@@ -16,6 +16,7 @@
 #include "access/mmio.h"
 
 #include "access/fast.h"
+#include "access/host.h"
 #include "base/range.h"
 #include "map/ops.h"
 
@@ -210,11 +211,6 @@ static MemTxResult write_in_steps(const MemoryRegion *mr, hwaddr offset, uint64_
 
 /* ---- RAM behind a dispatch: RAM devices, ROM, what is not backed ------------------ */
 
-static bool host_big_endian(void)
-{
-    return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
-}
-
 /* Exactly one load or store of the width where the pointer is aligned; else bytes. */
 static uint64_t load_exact(const uint8_t *host, unsigned size)
 {
@@ -222,7 +218,7 @@ static uint64_t load_exact(const uint8_t *host, unsigned size)
 
     if ((uintptr_t)host & (size - 1)) {
         for (unsigned i = 0; i < size; i++) {
-            unsigned shift = 8 * (host_big_endian() ? size - 1 - i : i);
+            unsigned shift = 8 * (HOST_BIG_ENDIAN ? size - 1 - i : i);
             value |= (uint64_t)__atomic_load_n(host + i, __ATOMIC_RELAXED) << shift;
         }
         return value;
@@ -244,7 +240,7 @@ static void store_exact(uint8_t *host, uint64_t value, unsigned size)
 {
     if ((uintptr_t)host & (size - 1)) {
         for (unsigned i = 0; i < size; i++) {
-            unsigned shift = 8 * (host_big_endian() ? size - 1 - i : i);
+            unsigned shift = 8 * (HOST_BIG_ENDIAN ? size - 1 - i : i);
             __atomic_store_n(host + i, (uint8_t)(value >> shift), __ATOMIC_RELAXED);
         }
         return;
@@ -273,7 +269,7 @@ static MemTxResult ram_read(const MemoryRegion *mr, hwaddr offset, uint64_t *val
         return MEMTX_ERROR;
     }
     uint64_t loaded = load_exact(mr->ram_block->host + offset, size);
-    *value = mr->big_endian == host_big_endian() ? loaded : swap_bytes(loaded, size);
+    *value = mr->big_endian == HOST_BIG_ENDIAN ? loaded : swap_bytes(loaded, size);
     return MEMTX_OK;
 }
 
@@ -283,7 +279,7 @@ static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t val
         return MEMTX_ERROR;
     }
     store_exact(mr->ram_block->host + offset,
-                mr->big_endian == host_big_endian() ? value : swap_bytes(value, size), size);
+                mr->big_endian == HOST_BIG_ENDIAN ? value : swap_bytes(value, size), size);
     return MEMTX_OK;
 }
 
