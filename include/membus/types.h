@@ -8,11 +8,13 @@
  *  - Functions that can fail return 0 or a negative errno; the sentence that explains the last
  *    failure of the calling thread is membus_last_error() (error.h). Guest accesses return
  *    MemTxResult instead.
- *  - "Context:" says where a function may be called from: any thread      no restriction;
- *    machine lock    takes the machine's lock (system.h) for the call: not from inside an
- *    RCU-free signal handler, fine from a device callback of the same machine; RCU reader
- *    the result lives as long as the caller's read section (memory_read_lock(), system.h); may
- *    block       may wait for another thread.
+ *  - "Context:" says where a function may be called from:
+ *      - any thread: no restriction;
+ *      - machine lock: it takes the machine's lock (system.h) for the call; fine from a device
+ *        callback of the same machine, not from a signal handler;
+ *      - RCU reader: the result lives as long as the caller's read section
+ *        (memory_read_lock(), system.h);
+ *      - may block: it may wait for another thread.
  */
 #ifndef MEMBUS_TYPES_H
 #define MEMBUS_TYPES_H
