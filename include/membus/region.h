@@ -168,8 +168,14 @@ MEMBUS_EXPORT int memory_region_init_resizeable_ram(
 MEMBUS_EXPORT int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                              hwaddr size, void *ptr);
 
-#define RAM_SHARED (1U << 0)   /* MAP_SHARED: writes reach the file and other processes */
-#define RAM_READONLY (1U << 1) /* map the file read-only; the region is, for ever */
+#define RAM_SHARED (1U << 0)     /* MAP_SHARED: writes reach the file and other processes */
+#define RAM_READONLY (1U << 1)   /* map the file read-only; the region is, for ever */
+#define RAM_PREALLOC (1U << 2)   /* the memory is the caller's, who keeps it */
+#define RAM_RESIZEABLE (1U << 3) /* memory_region_ram_resize() may change its length */
+#define RAM_NORESERVE (1U << 4)  /* no swap space is set aside for it */
+#define RAM_PROTECTED (1U << 5)  /* private to an encrypted guest: the host cannot read it */
+#define RAM_PMEM (1U << 6)       /* persistent: flushed with ram_block_writeback() */
+#define RAM_NAMED_FILE (1U << 7) /* backed by a file with a name */
 
 /*
  * RAM from @fd at @offset (bytes, host-page aligned). @ram_flags: RAM_SHARED, RAM_READONLY. The

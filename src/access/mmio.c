@@ -73,7 +73,7 @@ bool mmio_valid(const MemoryRegion *mr, hwaddr offset, unsigned size, bool is_wr
                 MemTxAttrs attrs)
 {
     if (mr->ram) {
-        return mr->ram_block && !(is_write && mr->ram_block->readonly);
+        return mr->ram_block && !(is_write && (mr->ram_block->flags & RAM_READONLY));
     }
     if (!mr->ops || attrs.memory) {
         return false;
@@ -275,7 +275,7 @@ static MemTxResult ram_read(const MemoryRegion *mr, hwaddr offset, uint64_t *val
 
 static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t value, unsigned size)
 {
-    if (!mr->ram_block || mr->ram_block->readonly) {
+    if (!mr->ram_block || (mr->ram_block->flags & RAM_READONLY)) {
         return MEMTX_ERROR;
     }
     store_exact(mr->ram_block->host + offset,

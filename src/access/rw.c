@@ -16,7 +16,7 @@
 static uint8_t *direct_host(const FlatRange *range, MemTxAttrs attrs, RwKind kind)
 {
     bool memory = range->host && !range->mr->ram_device;
-    bool writable = memory && !range->mr->ram_block->readonly;
+    bool writable = memory && !(range->mr->ram_block->flags & RAM_READONLY);
     bool direct = false;
 
     switch (kind) {
@@ -56,7 +56,7 @@ static MemTxResult indirect_piece(const FlatRange *range, hwaddr addr, MemTxAttr
     MemoryRegion *mr = range->mr;
     hwaddr offset = range->offset + (addr - range->first);
 
-    if (mr->ram && (!mr->ram_block || mr->ram_block->readonly)) {
+    if (mr->ram && (!mr->ram_block || (mr->ram_block->flags & RAM_READONLY))) {
         if (kind == RW_READ) {
             memset(buf, 0, (size_t)len);
         }

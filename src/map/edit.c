@@ -237,7 +237,7 @@ static int require(bool condition, const MemoryRegion *mr, const char *what)
 
 SETTER(memory_region_set_enabled, bool, enabled, 0, enabled)
 SETTER(memory_region_set_readonly, bool, readonly,
-       require(readonly || !mr->ram_block || !mr->ram_block->readonly, mr,
+       require(readonly || !mr->ram_block || !(mr->ram_block->flags & RAM_READONLY), mr,
                "writable: its memory is mapped read-only"),
        readonly)
 SETTER(memory_region_set_nonvolatile, bool, nonvolatile, 0, nonvolatile)

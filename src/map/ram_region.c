@@ -13,20 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct BlockSource {
-    HostMemory memory;
-    hwaddr max_length; /* 0: the region's size, in host pages */
-    int fd;
-    hwaddr fd_offset;
-    bool preallocated;
-} BlockSource;
-
 /*
- * A terminating region over @source's memory, which it takes over; on an error @source is the
- * caller's still.
+ * A terminating region over @config's memory, which it takes over; on an error it is the
+ * caller's still. Lengths that are 0 are the region's.
  */
 static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
-                      const BlockSource *source)
+                      RAMBlockConfig config)
 {
     int result = region_init(mr, owner, name, size);
 
@@ -34,12 +26,11 @@ static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hw
         return result;
     }
     machine_lock(owner->ms);
-    hwaddr used = source->preallocated ? size : hostmem_round(size);
-    mr->ram_block = ram_block_create(&owner->ms->ram, mr, name, source->memory, used,
-                                     source->max_length ? source->max_length : used, source->fd,
-                                     source->fd_offset);
+    config.idstr = name;
+    config.used_length = config.flags & RAM_PREALLOC ? size : hostmem_round(size);
+    config.max_length = config.max_length ? config.max_length : config.used_length;
+    mr->ram_block = ram_block_create(&owner->ms->ram, mr, &config);
     if (mr->ram_block) {
-        mr->ram_block->preallocated = source->preallocated;
         mr->ram = true;
         mr->terminates = true;
     } else {
@@ -51,9 +42,9 @@ static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hw
 }
 
 static int anonymous_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
-                            hwaddr max_size)
+                            hwaddr max_size, uint32_t flags)
 {
-    BlockSource source = {.fd = -1, .max_length = hostmem_round(max_size)};
+    RAMBlockConfig config = {.fd = -1, .max_length = hostmem_round(max_size), .flags = flags};
     const char *shown = name ? name : "";
 
     if (!mr || !owner) {
@@ -63,11 +54,11 @@ static int anonymous_region(MemoryRegion *mr, MemoryOwner *owner, const char *na
         return fail(EINVAL, "RAM '%s': a size of 0x%" PRIx64 " (maximum 0x%" PRIx64 ") is no RAM",
                     shown, size, max_size);
     }
-    int result = hostmem_map_anonymous(&source.memory, max_size, shown);
+    int result = hostmem_map_anonymous(&config.memory, max_size, shown);
     if (!result) {
-        result = ram_region(mr, owner, name, size, &source);
+        result = ram_region(mr, owner, name, size, config);
         if (result) {
-            hostmem_unmap(&source.memory);
+            hostmem_unmap(&config.memory);
         }
     }
     return result;
@@ -76,7 +67,7 @@ static int anonymous_region(MemoryRegion *mr, MemoryOwner *owner, const char *na
 int memory_region_init_ram(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
                            Error **errp)
 {
-    return error_pass(errp, anonymous_region(mr, owner, name, size, size));
+    return error_pass(errp, anonymous_region(mr, owner, name, size, size, 0));
 }
 
 int memory_region_init_rom(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
@@ -97,62 +88,24 @@ int memory_region_init_resizeable_ram(MemoryRegion *mr, MemoryOwner *owner, cons
 {
     hwaddr rounded_max = hostmem_round(max_size);
     int result = anonymous_region(mr, owner, name, size <= max_size ? hostmem_round(size) : size,
-                                  rounded_max);
+                                  rounded_max, RAM_RESIZEABLE);
 
     if (!result) {
-        mr->ram_block->resizeable = true;
         mr->ram_block->resized = resized;
     }
-    return error_pass(errp, result);
-}
-
-static int resize(MemoryRegion *mr, hwaddr newsize)
-{
-    RAMBlock *block = mr->ram_block;
-    hwaddr rounded = hostmem_round(newsize);
-
-    if (!block || !block->resizeable) {
-        return fail(EINVAL, "region '%s' is not resizeable RAM", mr->name);
-    }
-    if (rounded == 0 || rounded > block->max_length) {
-        return fail(EINVAL, "RAM '%s': new size 0x%" PRIx64 " is not within 1 and 0x%" PRIx64,
-                    mr->name, newsize, block->max_length);
-    }
-    if (rounded == block->used_length) {
-        return 0;
-    }
-    MemoryRegionState state = mr->state;
-    state.size = rounded;
-    int result = region_change(mr, &state);
-    if (!result) {
-        block->used_length = rounded;
-        if (block->resized) {
-            block->resized(block->idstr, rounded, block->host);
-        }
-    }
-    return result;
-}
-
-int memory_region_ram_resize(MemoryRegion *mr, hwaddr newsize, Error **errp)
-{
-    MemorySystem *ms = region_system(mr);
-
-    machine_lock(ms);
-    int result = resize(mr, newsize);
-    machine_unlock(ms);
     return error_pass(errp, result);
 }
 
 int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
                                void *ptr)
 {
-    BlockSource source = {.memory = {ptr, (size_t)size}, .fd = -1, .preallocated = true};
+    RAMBlockConfig config = {.memory = {ptr, (size_t)size}, .fd = -1, .flags = RAM_PREALLOC};
 
     if (!ptr || size == 0 || size - 1 > UINTPTR_MAX - (uintptr_t)ptr) {
         return fail(EINVAL, "RAM '%s': 0x%" PRIx64 " bytes at %p is no memory", name ? name : "",
                     size, ptr);
     }
-    return ram_region(mr, owner, name, size, &source);
+    return ram_region(mr, owner, name, size, config);
 }
 
 int memory_region_init_ram_device_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name,
@@ -169,24 +122,22 @@ int memory_region_init_ram_device_ptr(MemoryRegion *mr, MemoryOwner *owner, cons
 static int fd_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
                      hwaddr align, uint32_t ram_flags, int fd, hwaddr offset)
 {
-    BlockSource source = {.fd = fd, .fd_offset = offset};
+    RAMBlockConfig config = {.fd = fd, .fd_offset = offset, .flags = ram_flags};
     const char *shown = name ? name : "";
 
     if (ram_flags & ~(RAM_SHARED | RAM_READONLY)) {
         return fail(EINVAL, "RAM '%s': unknown flags 0x%x", shown, ram_flags);
     }
-    int result = hostmem_map_fd(&source.memory, size, fd, offset, align, ram_flags & RAM_SHARED,
+    int result = hostmem_map_fd(&config.memory, size, fd, offset, align, ram_flags & RAM_SHARED,
                                 ram_flags & RAM_READONLY, shown);
     if (result) {
         return result;
     }
-    result = ram_region(mr, owner, name, size, &source);
+    result = ram_region(mr, owner, name, size, config);
     if (result) {
-        hostmem_unmap(&source.memory);
+        hostmem_unmap(&config.memory);
         return result;
     }
-    mr->ram_block->shared = ram_flags & RAM_SHARED;
-    mr->ram_block->readonly = ram_flags & RAM_READONLY;
     mr->state.readonly = ram_flags & RAM_READONLY;
     return 0;
 }
@@ -296,7 +247,7 @@ int memory_region_init_rom_device(MemoryRegion *mr, MemoryOwner *owner, const Me
     int result = check_rom_device_ops(ops, name);
 
     if (!result) {
-        result = anonymous_region(mr, owner, name, size, size);
+        result = anonymous_region(mr, owner, name, size, size, 0);
     }
     if (!result) {
         make_rom_device(mr, ops, opaque);

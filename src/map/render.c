@@ -57,7 +57,7 @@ static FlatRange describe(const MemoryRegion *mr, hwaddr offset, hwaddr first, h
         .mr = (MemoryRegion *)mr,
         .offset = offset,
         .direct_read = plain_ram || (romd && mr->ram_block),
-        .direct_write = plain_ram && !flags.readonly && !mr->ram_block->readonly,
+        .direct_write = plain_ram && !flags.readonly && !(mr->ram_block->flags & RAM_READONLY),
         .romd = romd,
         .readonly = flags.readonly,
         .nonvolatile = flags.nonvolatile,

@@ -11,11 +11,10 @@
 /* Blocks start at multiples of 64 pages, so that no two share a word of a page bitmap. */
 #define BLOCK_ALIGN (64 * 4096ULL)
 
-RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const char *idstr, HostMemory memory,
-                           hwaddr used_length, hwaddr max_length, int fd, hwaddr fd_offset)
+RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const RAMBlockConfig *config)
 {
     RAMBlock *block = malloc(sizeof *block);
-    char *name = text_copy(idstr);
+    char *name = text_copy(config->idstr);
 
     if (!block || !name) {
         free(block);
@@ -24,20 +23,22 @@ RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const char *idstr, H
         return NULL;
     }
     *block = (RAMBlock){
-        .host = memory.host,
+        .host = config->memory.host,
         .offset = list->next_offset,
-        .used_length = used_length,
-        .max_length = max_length,
-        .page_size = hostmem_page_size(),
-        .fd = fd,
-        .fd_offset = fd_offset,
+        .used_length = config->used_length,
+        .max_length = config->max_length,
+        .page_size = config->page_size ? config->page_size : hostmem_page_size(),
+        .fd = config->fd,
+        .fd_offset = config->fd_offset,
+        .flags = config->flags,
         .mr = mr,
         .idstr = name,
         .list = list,
-        .by_host = {.first = (uintptr_t)memory.host,
-                    .last = (uintptr_t)memory.host + max_length - 1},
+        .by_host = {.first = (uintptr_t)config->memory.host,
+                    .last = (uintptr_t)config->memory.host + config->max_length - 1},
+        .memory = config->memory,
     };
-    list->next_offset += (max_length + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
+    list->next_offset += (config->max_length + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
     list->count++;
     interval_insert(&list->by_host, &block->by_host);
     return block;
@@ -47,8 +48,8 @@ void ram_block_destroy(RAMBlock *block)
 {
     interval_remove(&block->list->by_host, &block->by_host);
     block->list->count--;
-    if (!block->preallocated) {
-        hostmem_unmap(&(HostMemory){block->host, hostmem_round(block->max_length)});
+    if (!(block->flags & RAM_PREALLOC)) {
+        hostmem_unmap(&block->memory);
     }
     if (block->fd >= 0) {
         close(block->fd);
@@ -152,12 +153,12 @@ hwaddr qemu_ram_get_fd_offset(const RAMBlock *block)
 
 bool qemu_ram_is_shared(const RAMBlock *block)
 {
-    return block->shared;
+    return block->flags & RAM_SHARED;
 }
 
 bool qemu_ram_is_resizeable(const RAMBlock *block)
 {
-    return block->resizeable;
+    return block->flags & RAM_RESIZEABLE;
 }
 
 MemoryRegion *qemu_ram_get_region(const RAMBlock *block)

@@ -7,6 +7,7 @@
 #include "ram/hostmem.h"
 
 #include <membus/ram.h>
+#include <membus/region.h>
 
 struct RAMBlock {
     uint8_t *host;
@@ -15,14 +16,25 @@ struct RAMBlock {
     size_t page_size;
     int fd; /* owned; -1: none */
     hwaddr fd_offset;
-    bool shared, resizeable, preallocated /* by the caller, who keeps the memory */;
-    bool readonly; /* the host mapping cannot be written, whatever the region says */
+    uint32_t flags; /* RAM_* (region.h) */
     void (*resized)(const char *idstr, hwaddr length, void *host);
     MemoryRegion *mr;
     char *idstr;
     struct RamList *list;
     IntervalNode by_host; /* [host, host + max_length - 1] */
+    HostMemory memory;    /* given back at the end, unless RAM_PREALLOC */
 };
+
+/* What a block is made of. */
+typedef struct RAMBlockConfig {
+    const char *idstr;
+    HostMemory memory;
+    hwaddr used_length, max_length; /* bytes */
+    size_t page_size;               /* bytes; 0: the host page */
+    int fd;                         /* -1: none */
+    hwaddr fd_offset;
+    uint32_t flags; /* RAM_* (region.h) */
+} RAMBlockConfig;
 
 typedef struct RamList {
     IntervalNode *by_host;
@@ -31,13 +43,11 @@ typedef struct RamList {
 } RamList;
 
 /*
- * Make a block of @mr in @list. @memory is what it shows; @preallocated memory stays the
- * caller's, other memory and @fd become the block's. NULL if memory is short (nothing is taken
- * over then).
+ * Make a block of @mr in @list. Memory with RAM_PREALLOC stays the caller's, other memory and
+ * the fd become the block's. NULL if memory is short (nothing is taken over then).
  * Context: machine lock.
  */
-RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const char *idstr, HostMemory memory,
-                           hwaddr used_length, hwaddr max_length, int fd, hwaddr fd_offset);
+RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const RAMBlockConfig *config);
 void ram_block_destroy(RAMBlock *block);
 
 RAMBlock *ram_list_find_host(RamList *list, const void *host, ram_addr_t *offset);
