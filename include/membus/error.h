@@ -31,6 +31,13 @@ MEMBUS_EXPORT const char *error_get_pretty(const Error *err);
 /* The negative errno that the failing function returned with @err. */
 MEMBUS_EXPORT int error_get_errno(const Error *err);
 
+/*
+ * Make an error of the program's own, for a callback that refuses (a listener's, say): @err is a
+ * positive errno. @errp may be NULL. Returns -@err.
+ * Context: any thread.
+ */
+MEMBUS_EXPORT int error_set(Error **errp, int err, const char *fmt, ...) MEMBUS_PRINTF(3, 4);
+
 /* Free @err; NULL is fine. */
 MEMBUS_EXPORT void error_free(Error *err);
 

@@ -40,10 +40,15 @@ struct MemoryListener {
                       int new_mask);
     void (*log_stop)(MemoryListener *listener, MemoryRegionSection *section, int old_mask,
                      int new_mask);
-    /* Dirty tracking calls these; nothing in this version does. */
+    /*
+     * Bring in what is known of writes past membus (dirty.h): those to the section, which is
+     * logged; all of them, where log_sync is NULL.
+     */
     void (*log_sync)(MemoryListener *listener, MemoryRegionSection *section);
     void (*log_sync_global)(MemoryListener *listener, bool last_stage);
+    /* The section's marks were taken, and its memory will be read: log its writes afresh. */
     void (*log_clear)(MemoryListener *listener, MemoryRegionSection *section);
+    /* All RAM is going to be logged; is not any more. false refuses, with error_set(). */
     bool (*log_global_start)(MemoryListener *listener, Error **errp);
     void (*log_global_stop)(MemoryListener *listener);
     void (*log_global_after_sync)(MemoryListener *listener);

@@ -4,6 +4,7 @@
 #define MEMBUS_MEMBUS_H
 
 #include <membus/access.h>
+#include <membus/dirty.h>
 #include <membus/error.h>
 #include <membus/import.h>
 #include <membus/inspect.h>

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/range.h"
 #include "map/ops.h"
+#include "ram/log.h"
 
 #include <errno.h>
 #include <membus/access.h>
@@ -41,11 +42,16 @@ int64_t address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as, hwa
     return result;
 }
 
+static bool inside(const MemoryRegionCache *cache, hwaddr addr, hwaddr len)
+{
+    return addr <= cache->len && len <= cache->len - addr;
+}
+
 void address_space_cache_invalidate(MemoryRegionCache *cache, hwaddr addr, hwaddr access_len)
 {
-    (void)cache; /* dirty tracking will mark the range here */
-    (void)addr;
-    (void)access_len;
+    if (cache->direct_write && inside(cache, addr, access_len)) {
+        ram_after_write(cache->mr->ram_block, cache->xlat + addr, access_len);
+    }
 }
 
 void address_space_cache_destroy(MemoryRegionCache *cache)
@@ -54,11 +60,6 @@ void address_space_cache_destroy(MemoryRegionCache *cache)
         memory_region_unref(cache->mr);
     }
     *cache = MEMORY_REGION_CACHE_INVALID;
-}
-
-static bool inside(const MemoryRegionCache *cache, hwaddr addr, hwaddr len)
-{
-    return addr <= cache->len && len <= cache->len - addr;
 }
 
 MemTxResult address_space_read_cached_slow(MemoryRegionCache *cache, hwaddr addr, void *buf,
@@ -95,7 +96,10 @@ MemTxResult address_space_write_cached(MemoryRegionCache *cache, hwaddr addr, co
                                        hwaddr len)
 {
     if (likely(cache->direct_write && inside(cache, addr, len))) {
+        RAMBlock *block = cache->mr->ram_block;
+        ram_before_write(block, cache->xlat + addr, len);
         memcpy(cache->ptr + addr, buf, (size_t)len);
+        ram_after_write(block, cache->xlat + addr, len);
         return MEMTX_OK;
     }
     return address_space_write_cached_slow(cache, addr, buf, len);
@@ -157,7 +161,10 @@ static __attribute__((noinline)) MemTxResult store_slow(MemoryRegionCache *cache
     {                                                                                              \
         MemTxResult outcome = MEMTX_OK;                                                            \
         if (likely(cache->direct_write && inside(cache, addr, bits / 8))) {                        \
+            RAMBlock *block = cache->mr->ram_block;                                                \
+            ram_before_write(block, cache->xlat + addr, bits / 8);                                 \
             host_store(cache->ptr + addr, val, bits / 8, big_endian);                              \
+            ram_after_write(block, cache->xlat + addr, bits / 8);                                  \
         } else {                                                                                   \
             outcome = store_slow(cache, addr, val, bits / 8, big_endian, attrs);                   \
         }                                                                                          \

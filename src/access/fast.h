@@ -28,12 +28,12 @@ typedef struct LastHit {
 
 extern __thread LastHit access_last_hit;
 
-/* The bytes of direct memory at @addr in @range, if 8 fit; else NULL. */
+/* The bytes at @addr in @range, if 8 fit and need nothing but the access; else NULL. */
 static inline uint8_t *fast_host(const FlatRange *range, hwaddr addr, bool is_write)
 {
     hwaddr offset = addr - range->first;
 
-    if (likely(offset < range->room && (!is_write || range->direct_write))) {
+    if (likely(offset < range->room && (!is_write || range->quick_store == QUICK_STORE_PLAIN))) {
         uint8_t *host = range->host + offset;
         if (!host) {
             __builtin_unreachable(); /* saves the caller a test */
@@ -58,12 +58,11 @@ static inline uint8_t *fast_hit(const AddressSpace *as, hwaddr addr, bool is_wri
 static inline uint8_t *fast_find(const FlatView *view, const FlatRange *range, hwaddr addr,
                                  bool is_write)
 {
-    uint8_t *host = range ? fast_host(range, addr, is_write) : NULL;
-
-    if (likely(host)) {
-        access_last_hit = (LastHit){view->id, range};
+    if (unlikely(!range || addr - range->first >= range->room)) {
+        return NULL;
     }
-    return host;
+    access_last_hit = (LastHit){view->id, range};
+    return fast_host(range, addr, is_write);
 }
 
 #endif

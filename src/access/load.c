@@ -11,11 +11,17 @@
 #include "access/host.h"
 #include "access/mmio.h"
 #include "access/rw.h"
+#include "ram/log.h"
 
 #include <membus/access.h>
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define OUT_OF_LINE static __attribute__((noinline))
+#ifdef __clang__
+#define KEEP_ARGUMENTS
+#else
+#define KEEP_ARGUMENTS __attribute__((noipa)) /* even if they are not used */
+#endif
 
 __thread LastHit access_last_hit;
 
@@ -143,8 +149,10 @@ OUT_OF_LINE MemTxResult store_elsewhere(const FlatView *view, const FlatRange *r
     }
     MemoryRegion *mr = range->mr;
     hwaddr offset = range->offset + (addr - range->first);
-    if (unlikely(range->direct_write)) {
+    if (likely(range->direct_write)) {
+        ram_before_write(mr->ram_block, offset, size);
         store_tail(range->host + (addr - range->first), value, op);
+        ram_after_write(mr->ram_block, offset, size);
         return MEMTX_OK;
     }
     if (unlikely(mr->ram)) {
@@ -199,6 +207,88 @@ ALWAYS_INLINE void store_by_view(AddressSpace *as, hwaddr addr, uint64_t value, 
     if (result) {
         *result = outcome;
     }
+}
+
+ALWAYS_INLINE bool is_marked(const FlatRange *range, hwaddr offset)
+{
+    uint64_t word =
+        __atomic_load_n(&range->log_words[offset / (64 * DIRTY_PAGE_SIZE)], __ATOMIC_ACQUIRE);
+
+    return word >> (offset / DIRTY_PAGE_SIZE) % 64 & 1;
+}
+
+/* The last hit, if it holds for @as and has 8 bytes of memory at @addr; else NULL. */
+ALWAYS_INLINE const FlatRange *store_hit(const AddressSpace *as, hwaddr addr)
+{
+    const FlatRange *range = access_last_hit.range;
+
+    if (unlikely(__atomic_load_n(&as->view_id, __ATOMIC_RELAXED) != access_last_hit.view_id ||
+                 addr - range->first >= range->room)) {
+        return NULL;
+    }
+    return range;
+}
+
+typedef enum QuickResult {
+    QUICK_DONE,
+    QUICK_NOT,  /* nothing was stored: it is not that simple */
+    QUICK_MARK, /* stored, and the page has no mark */
+} QuickResult;
+
+/* A store to a range with one client: a plain one, but for a look at the page's mark. */
+ALWAYS_INLINE QuickResult store_logged(const FlatRange *range, hwaddr addr, uint64_t value,
+                                       MemOp op)
+{
+    unsigned size = op_size(op);
+    hwaddr offset = range->offset + (addr - range->first);
+    bool logged = range->quick_store == QUICK_STORE_LOGGED;
+
+    if (unlikely(offset & (size - 1))) {
+        return QUICK_NOT;
+    }
+    if (unlikely(!logged && (range->quick_store == QUICK_STORE_NOT || !is_marked(range, offset)))) {
+        return QUICK_NOT;
+    }
+    host_store(range->host + (addr - range->first), value, size, op & MO_BE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* light: such ranges are with membarrier only */
+    return likely(!logged || is_marked(range, offset)) ? QUICK_DONE : QUICK_MARK;
+}
+
+/*
+ * What is left of a store that was QUICK_MARK. The arguments are those of the store and stay in
+ * their registers.
+ */
+ALWAYS_INLINE void mark_last_hit(hwaddr addr, MemTxResult *result, unsigned size, bool leave)
+{
+    const FlatRange *range = access_last_hit.range;
+
+    ram_after_write(range->mr->ram_block, range->offset + (addr - range->first), size);
+    if (leave) {
+        rcu_leave();
+    }
+    if (result) {
+        *result = MEMTX_OK;
+    }
+}
+
+KEEP_ARGUMENTS OUT_OF_LINE void mark_last_hit_stay(AddressSpace *as, hwaddr addr, uint64_t value,
+                                                   MemTxAttrs attrs, MemTxResult *result,
+                                                   unsigned size)
+{
+    (void)as;
+    (void)value;
+    (void)attrs;
+    mark_last_hit(addr, result, size, false);
+}
+
+KEEP_ARGUMENTS OUT_OF_LINE void mark_last_hit_leave(AddressSpace *as, hwaddr addr, uint64_t value,
+                                                    MemTxAttrs attrs, MemTxResult *result,
+                                                    unsigned size)
+{
+    (void)as;
+    (void)value;
+    (void)attrs;
+    mark_last_hit(addr, result, size, true);
 }
 
 /* `view` and `view_leave` go on in the section at hand; `first` is a thread's first access. */
@@ -257,6 +347,36 @@ ALWAYS_INLINE void store_by_view(AddressSpace *as, hwaddr addr, uint64_t value, 
     {                                                                                              \
         store_by_view(as, addr, val, attrs, result, true, op);                                     \
     }                                                                                              \
+    OUT_OF_LINE void name##_logged(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs,      \
+                                   MemTxResult *result, const FlatRange *range)                    \
+    {                                                                                              \
+        QuickResult quick = store_logged(range, addr, val, op);                                    \
+        if (unlikely(quick == QUICK_NOT)) {                                                        \
+            name##_view(as, addr, val, attrs, result);                                             \
+        } else if (unlikely(quick == QUICK_MARK)) {                                                \
+            mark_last_hit_stay(as, addr, val, attrs, result, op_size(op));                         \
+        } else if (result) {                                                                       \
+            *result = MEMTX_OK;                                                                    \
+        }                                                                                          \
+    }                                                                                              \
+    OUT_OF_LINE void name##_logged_leave(AddressSpace *as, hwaddr addr, type val,                  \
+                                         MemTxAttrs attrs, MemTxResult *result,                    \
+                                         const FlatRange *range)                                   \
+    {                                                                                              \
+        QuickResult quick = store_logged(range, addr, val, op);                                    \
+        if (unlikely(quick == QUICK_NOT)) {                                                        \
+            name##_view_leave(as, addr, val, attrs, result);                                       \
+            return;                                                                                \
+        }                                                                                          \
+        if (unlikely(quick == QUICK_MARK)) {                                                       \
+            mark_last_hit_leave(as, addr, val, attrs, result, op_size(op));                        \
+            return;                                                                                \
+        }                                                                                          \
+        rcu_leave();                                                                               \
+        if (result) {                                                                              \
+            *result = MEMTX_OK;                                                                    \
+        }                                                                                          \
+    }                                                                                              \
     OUT_OF_LINE void name##_first(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs,       \
                                   MemTxResult *result)                                             \
     {                                                                                              \
@@ -265,26 +385,34 @@ ALWAYS_INLINE void store_by_view(AddressSpace *as, hwaddr addr, uint64_t value, 
     }                                                                                              \
     void name(AddressSpace *as, hwaddr addr, type val, MemTxAttrs attrs, MemTxResult *result)      \
     {                                                                                              \
-        uint8_t *host;                                                                             \
+        const FlatRange *range;                                                                    \
         if (unlikely(!rcu_registered())) {                                                         \
             name##_first(as, addr, val, attrs, result);                                            \
             return;                                                                                \
         }                                                                                          \
         if (rcu_enter_unless_inside()) {                                                           \
-            host = fast_hit(as, addr, true);                                                       \
-            if (unlikely(!host)) {                                                                 \
+            range = store_hit(as, addr);                                                           \
+            if (unlikely(!range)) {                                                                \
                 name##_view_leave(as, addr, val, attrs, result);                                   \
                 return;                                                                            \
             }                                                                                      \
-            host_store(host, val, op_size(op), (op)&MO_BE);                                        \
+            if (unlikely(range->quick_store != QUICK_STORE_PLAIN)) {                               \
+                name##_logged_leave(as, addr, val, attrs, result, range);                          \
+                return;                                                                            \
+            }                                                                                      \
+            host_store(range->host + (addr - range->first), val, op_size(op), (op)&MO_BE);         \
             rcu_leave();                                                                           \
         } else {                                                                                   \
-            host = fast_hit(as, addr, true);                                                       \
-            if (unlikely(!host)) {                                                                 \
+            range = store_hit(as, addr);                                                           \
+            if (unlikely(!range)) {                                                                \
                 name##_view(as, addr, val, attrs, result);                                         \
                 return;                                                                            \
             }                                                                                      \
-            host_store(host, val, op_size(op), (op)&MO_BE);                                        \
+            if (unlikely(range->quick_store != QUICK_STORE_PLAIN)) {                               \
+                name##_logged(as, addr, val, attrs, result, range);                                \
+                return;                                                                            \
+            }                                                                                      \
+            host_store(range->host + (addr - range->first), val, op_size(op), (op)&MO_BE);         \
         }                                                                                          \
         if (result) {                                                                              \
             *result = MEMTX_OK;                                                                    \

@@ -11,6 +11,7 @@
 #include "base/range.h"
 #include "map/ops.h"
 #include "map/system.h"
+#include "ram/log.h"
 
 #include <errno.h>
 #include <membus/access.h>
@@ -54,7 +55,8 @@ static hwaddr direct_stretch(const FlatView *view, const FlatRange *range, hwadd
     return part;
 }
 
-static void *map_direct(AddressSpace *as, const FlatRange *range, hwaddr addr, hwaddr len)
+static void *map_direct(AddressSpace *as, const FlatRange *range, hwaddr addr, hwaddr len,
+                        bool is_write)
 {
     Mapping *mapping = malloc(sizeof *mapping);
 
@@ -64,6 +66,9 @@ static void *map_direct(AddressSpace *as, const FlatRange *range, hwaddr addr, h
     }
     *mapping = (Mapping){.mr = range->mr};
     memory_region_ref(range->mr);
+    if (is_write) {
+        ram_before_write(range->mr->ram_block, range->offset + (addr - range->first), len);
+    }
     return add_mapping(as, mapping, range->host + (addr - range->first), len);
 }
 
@@ -150,7 +155,7 @@ void *address_space_map(AddressSpace *as, hwaddr addr, hwaddr *plen, bool is_wri
              (unsigned long long)addr);
     } else if (is_write ? range->direct_write : range->direct_read) {
         *plen = direct_stretch(view, range, addr, *plen, is_write);
-        host = map_direct(as, range, addr, *plen);
+        host = map_direct(as, range, addr, *plen, is_write);
     } else {
         *plen = hwaddr_min(*plen, range_size(addr, range->last));
         host = map_bounce(as, addr, plen, is_write, attrs);
@@ -202,6 +207,11 @@ int address_space_unmap(AddressSpace *as, void *buffer, hwaddr len, bool is_writ
                     (unsigned long long)len, buffer);
     }
     if (mapping->mr) {
+        if (is_write) {
+            const RAMBlock *block = mapping->mr->ram_block;
+            ram_after_write(block, (hwaddr)((uint8_t *)buffer - block->host),
+                            hwaddr_min(access_len, len));
+        }
         memory_region_unref(mapping->mr);
     } else {
         if (is_write) {

@@ -19,6 +19,7 @@
 #include "access/host.h"
 #include "base/range.h"
 #include "map/ops.h"
+#include "ram/log.h"
 
 #include <membus/access.h>
 #include <string.h>
@@ -278,8 +279,10 @@ static MemTxResult ram_write(const MemoryRegion *mr, hwaddr offset, uint64_t val
     if (!mr->ram_block || (mr->ram_block->flags & RAM_READONLY)) {
         return MEMTX_ERROR;
     }
+    ram_before_write(mr->ram_block, offset, size);
     store_exact(mr->ram_block->host + offset,
                 mr->big_endian == HOST_BIG_ENDIAN ? value : swap_bytes(value, size), size);
+    ram_after_write(mr->ram_block, offset, size);
     return MEMTX_OK;
 }
 

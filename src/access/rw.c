@@ -9,6 +9,7 @@
 #include "access/fast.h"
 #include "access/mmio.h"
 #include "base/range.h"
+#include "ram/log.h"
 
 #include <membus/access.h>
 
@@ -87,17 +88,19 @@ static MemTxResult piece(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, 
         return indirect_piece(range, addr, attrs, buf, len, kind);
     }
     host += addr - range->first;
-    switch (kind) {
-    case RW_READ:
+    if (kind == RW_READ) {
         memcpy(buf, host, (size_t)len);
-        break;
-    case RW_SET:
-        memset(host, *buf, (size_t)len);
-        break;
-    default:
-        memcpy(host, buf, (size_t)len);
-        break;
+        return MEMTX_OK;
     }
+    RAMBlock *block = range->mr->ram_block;
+    hwaddr offset = range->offset + (addr - range->first);
+    ram_before_write(block, offset, len);
+    if (kind == RW_SET) {
+        memset(host, *buf, (size_t)len);
+    } else {
+        memcpy(host, buf, (size_t)len);
+    }
+    ram_after_write(block, offset, len);
     return MEMTX_OK;
 }
 

@@ -58,6 +58,17 @@ const char *error_get_pretty(const Error *err)
     return err->message;
 }
 
+int error_set(Error **errp, int err, const char *fmt, ...)
+{
+    char sentence[sizeof last_error];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(sentence, sizeof sentence, fmt, args);
+    va_end(args);
+    return error_pass(errp, fail(err, "%s", sentence));
+}
+
 int error_get_errno(const Error *err)
 {
     return err->err;

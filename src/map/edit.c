@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "map/dirty_log.h"
 #include "map/topology.h"
 
 #include <errno.h>
@@ -75,6 +76,7 @@ void region_install(MemoryRegion *mr, const MemoryRegionState *state)
         region_unindex(mr);
     }
     mr->state = *state;
+    region_update_log(mr);
     if (moves) {
         region_index(mr);
     }
@@ -262,28 +264,6 @@ int memory_region_set_address(MemoryRegion *mr, hwaddr addr)
             state.sequence = ++ms->sequence;
         }
         result = region_change(mr, &state);
-    }
-    machine_unlock(ms);
-    return result;
-}
-
-int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client)
-{
-    MemorySystem *ms = region_system(mr);
-    int result = 0;
-
-    machine_lock(ms);
-    if (client >= DIRTY_MEMORY_NUM) {
-        result = fail(EINVAL, "region '%s': no dirty-memory client %u", mr->name, client);
-    } else if (!mr->ram && !mr->rom_device) {
-        result = require(false, mr, "RAM: its writes cannot be logged");
-    } else {
-        MemoryRegionState state = mr->state;
-        state.dirty_log_mask = (uint8_t)(log ? state.dirty_log_mask | 1U << client
-                                             : state.dirty_log_mask & ~(1U << client));
-        if (state.dirty_log_mask != mr->state.dirty_log_mask) {
-            result = region_change(mr, &state);
-        }
     }
     machine_unlock(ms);
     return result;

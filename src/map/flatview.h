@@ -31,6 +31,14 @@
 #define VIEW_BITS 6
 #define VIEW_FANOUT (1U << VIEW_BITS)
 
+/* What a store of at most 8 bytes may do without asking any further. */
+typedef enum QuickStore {
+    QUICK_STORE_NOT,
+    QUICK_STORE_PLAIN,
+    QUICK_STORE_LOGGED, /* and then its page is to be marked in log_words */
+    QUICK_STORE_KEPT,   /* if its page is marked there, that is, if a snapshot has kept it */
+} QuickStore;
+
 typedef struct FlatRange {
     /* what the access fast path reads: one cache line */
     hwaddr first, last;
@@ -38,11 +46,14 @@ typedef struct FlatRange {
     MemoryRegion *mr;
     hwaddr offset; /* of the first byte, in mr */
     hwaddr room;   /* how many offsets from `first` have 8 bytes of direct memory after them */
-    bool direct_read, direct_write;
+    bool direct_read, direct_write; /* writes may have to be logged (ram/log.h) */
     bool romd, readonly, nonvolatile, unmergeable;
     uint8_t dirty_log_mask;
-    bool dropped; /* made and replaced within one edit */
+    uint8_t quick_store;       /* a QuickStore */
+    const uint64_t *log_words; /* of the only client that logs the range, a bit for each page */
+
     RegionSignals *signals;
+    bool dropped;           /* made and replaced within one edit */
     uint64_t birth;         /* id of the first view that shows it */
     struct FlatRange *link; /* fresh or dead ranges */
 } FlatRange;

@@ -157,6 +157,20 @@ void memory_region_ref(MemoryRegion *mr)
     memory_owner_ref(mr->owner);
 }
 
+bool memory_region_ref_if_alive(MemoryRegion *mr)
+{
+    long references = __atomic_load_n(&mr->owner->references, __ATOMIC_RELAXED);
+
+    while (references &&
+           !__atomic_compare_exchange_n(&mr->owner->references, &references, references + 1, true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+    if (references) {
+        __atomic_fetch_add(&mr->references, 1, __ATOMIC_RELAXED);
+    }
+    return references != 0;
+}
+
 void memory_region_unref(MemoryRegion *mr)
 {
     if (!mr) {

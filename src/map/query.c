@@ -104,7 +104,7 @@ hwaddr memory_region_alias_offset(const MemoryRegion *mr)
 
 uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr)
 {
-    return mr->state.dirty_log_mask;
+    return mr->state.dirty_log_mask | (mr->ram_block ? region_system(mr)->global_log_mask : 0);
 }
 
 void *memory_region_get_ram_ptr(const MemoryRegion *mr)

@@ -2,6 +2,7 @@
 /* Regions with host memory behind them. */
 #include "base/error.h"
 #include "base/range.h"
+#include "map/dirty_log.h"
 #include "map/edit.h"
 #include "map/ops.h"
 #include "map/region.h"
@@ -30,12 +31,16 @@ static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hw
     config.used_length = config.flags & RAM_PREALLOC ? size : hostmem_round(size);
     config.max_length = config.max_length ? config.max_length : config.used_length;
     mr->ram_block = ram_block_create(&owner->ms->ram, mr, &config);
-    if (mr->ram_block) {
+    result = mr->ram_block ? region_begin_log(mr) : -ENOMEM;
+    if (!result) {
         mr->ram = true;
         mr->terminates = true;
     } else {
+        if (mr->ram_block) {
+            mr->ram_block->flags |= RAM_PREALLOC; /* the caller's still */
+            mr->ram_block->fd = -1;
+        }
         region_end(mr);
-        result = -ENOMEM;
     }
     machine_unlock(owner->ms);
     return result;

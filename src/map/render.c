@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "ram/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,13 +45,28 @@ typedef struct Inherited {
     bool readonly, nonvolatile, unmergeable;
 } Inherited;
 
+static void choose_quick_store(FlatRange *range)
+{
+    unsigned clients = range->dirty_log_mask;
+
+    if (!range->direct_write) {
+        return;
+    }
+    if (!clients) {
+        range->quick_store = QUICK_STORE_PLAIN;
+    } else if (!(clients & (clients - 1)) && sync_has_membarrier) {
+        range->quick_store = QUICK_STORE_LOGGED;
+        range->log_words =
+            ram_block_bits(range->mr->ram_block, (unsigned)__builtin_ctz(clients))->level[0];
+    }
+}
+
 static FlatRange describe(const MemoryRegion *mr, hwaddr offset, hwaddr first, hwaddr last,
                           Inherited flags)
 {
     bool romd = mr->rom_device && mr->state.romd_mode;
     bool plain_ram = mr->ram && !mr->ram_device && mr->ram_block;
-
-    return (FlatRange){
+    FlatRange range = {
         .first = first,
         .last = last,
         .host = mr->ram_block ? mr->ram_block->host + offset : NULL,
@@ -62,9 +78,11 @@ static FlatRange describe(const MemoryRegion *mr, hwaddr offset, hwaddr first, h
         .readonly = flags.readonly,
         .nonvolatile = flags.nonvolatile,
         .unmergeable = flags.unmergeable,
-        .dirty_log_mask = mr->state.dirty_log_mask,
+        .dirty_log_mask = memory_region_get_dirty_log_mask(mr),
         .signals = mr->state.signals,
     };
+    choose_quick_store(&range);
+    return range;
 }
 
 /* Paint a leaf's [first, last] (offsets in it) wherever the canvas is bare. */

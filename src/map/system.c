@@ -58,6 +58,9 @@ static void tear_down(MemorySystem *ms)
             lineage_discard(ms->empty);
         }
     }
+    for (unsigned client = 0; client < DIRTY_MEMORY_NUM; client++) {
+        free(ms->log_clients[client]);
+    }
     arena_destroy(&ms->scratch);
     pool_destroy(&ms->nodes);
     pool_destroy(&ms->ranges);

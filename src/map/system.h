@@ -53,6 +53,8 @@ struct MemorySystem {
     pthread_cond_t all_finalised;
 
     RamList ram;
+    uint8_t global_log_mask;             /* clients that log all RAM */
+    char *log_clients[DIRTY_MEMORY_NUM]; /* names of the registered ones */
 };
 
 static inline MemorySystem *region_system(const MemoryRegion *mr)
@@ -73,6 +75,9 @@ static inline void machine_lock(MemorySystem *ms)
 {
     lock_take(&ms->lock);
 }
+
+/* memory_region_ref(), unless @mr's owner has died. Context: machine lock held. */
+bool memory_region_ref_if_alive(MemoryRegion *mr);
 
 /* Wait until every owner that has died is ended. Context: no lock held. */
 void owners_wait_for_finalisers(MemorySystem *ms);

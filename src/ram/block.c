@@ -54,6 +54,9 @@ void ram_block_destroy(RAMBlock *block)
     if (block->fd >= 0) {
         close(block->fd);
     }
+    for (unsigned client = 0; client < DIRTY_MEMORY_NUM; client++) {
+        dirty_bits_destroy(block->dirty[client]);
+    }
     free(block->idstr);
     free(block);
 }

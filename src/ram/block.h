@@ -4,6 +4,7 @@
 #define RAM_BLOCK_H
 
 #include "base/interval.h"
+#include "ram/dirty.h"
 #include "ram/hostmem.h"
 
 #include <membus/ram.h>
@@ -23,6 +24,10 @@ struct RAMBlock {
     struct RamList *list;
     IntervalNode by_host; /* [host, host + max_length - 1] */
     HostMemory memory;    /* given back at the end, unless RAM_PREALLOC */
+
+    /* logging (ram/log.h); atomic */
+    uint8_t log_mask; /* clients to mark writes for */
+    DirtyBits *dirty[DIRTY_MEMORY_NUM];
 };
 
 /* What a block is made of. */

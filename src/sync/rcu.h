@@ -104,6 +104,19 @@ static inline void rcu_defer(struct rcu_head *head, void (*callback)(struct rcu_
     urcu_bp_call_rcu(head, callback);
 }
 
+/* Wait for all read sections that are open now. Not inside one. */
+static inline void rcu_wait(void)
+{
+    urcu_bp_synchronize_rcu();
+    rcu_tsan_sections_seen();
+}
+
+/* Whether this thread is in a read section. */
+static inline bool rcu_inside(void)
+{
+    return urcu_bp_read_ongoing();
+}
+
 /* Wait until all callbacks deferred so far have run. Not inside a read section. */
 static inline void rcu_drain(void)
 {
