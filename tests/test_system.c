@@ -289,6 +289,7 @@ static void blocks_are_listed_largest_first(void **state)
         assert_ptr_equal(qemu_ram_block_from_host(ms, host + sizes[i] - 1, &offset), block);
         assert_true(offset == sizes[i] - 1);
         assert_ptr_equal(memory_region_from_host(ms, host + 5, &offset), &ram[i]);
+        memory_region_unref(&ram[i]);
         for (int k = 0; k < i; k++) { /* places in the RAM space do not overlap */
             ram_addr_t x = memory_region_get_ram_addr(&ram[i]),
                        y = memory_region_get_ram_addr(&ram[k]);

@@ -3,7 +3,16 @@
  * ram.h - RAM blocks: the host memory behind regions.
  *
  * A block belongs to the region that made it and ends with it. Its offset is its place in the
- * machine-wide space of RAM (ram_addr_t).
+ * machine-wide space of RAM addresses (ram_addr_t); places start at multiples of 256 KiB, and
+ * those of blocks that are gone are used again.
+ *
+ * Blocks are found and visited without a lock, while others come and go. "RCU reader" below
+ * means: the block, its host memory and what hangs on it live as long as the caller's read
+ * section (memory_read_lock(), system.h), or while the caller holds the machine lock or keeps
+ * the block's region alive. The region itself may have ended in the meantime: use
+ * qemu_ram_ref_region(). Memory that the program gave (memory_region_init_ram_ptr) is the
+ * program's to keep until then: it is, until the finaliser of the region's owner; after
+ * memory_region_finalize() wait for readers with memory_system_drain() first.
  */
 #ifndef MEMBUS_RAM_H
 #define MEMBUS_RAM_H
@@ -14,34 +23,149 @@
 extern "C" {
 #endif
 
+/* ---- Questions. Context: any thread; the block is alive (see above). --------------- */
+
+/*
+ * The block's name, unique in the machine: "NAME" of a region of the machine's own
+ * (memory_system_owner()), "OWNER/NAME" of a device's, and if that is taken the lowest free of
+ * "NAME#2", "NAME#3" and so on: the same for machines that are built in the same order.
+ */
 MEMBUS_EXPORT const char *qemu_ram_get_idstr(const RAMBlock *block);
 MEMBUS_EXPORT void *qemu_ram_get_host_addr(const RAMBlock *block);
 MEMBUS_EXPORT ram_addr_t qemu_ram_get_offset(const RAMBlock *block);
-MEMBUS_EXPORT hwaddr qemu_ram_get_used_length(const RAMBlock *block); /* bytes */
-MEMBUS_EXPORT hwaddr qemu_ram_get_max_length(const RAMBlock *block);  /* bytes */
-MEMBUS_EXPORT size_t qemu_ram_pagesize(const RAMBlock *block);        /* bytes */
-MEMBUS_EXPORT int qemu_ram_get_fd(const RAMBlock *block);             /* -1: none */
+/* Bytes: what the region shows, and what it may grow to. All of the latter is host memory. */
+MEMBUS_EXPORT hwaddr qemu_ram_get_used_length(const RAMBlock *block);
+MEMBUS_EXPORT hwaddr qemu_ram_get_max_length(const RAMBlock *block);
+MEMBUS_EXPORT size_t qemu_ram_pagesize(const RAMBlock *block); /* bytes, of the host's pages */
+MEMBUS_EXPORT int qemu_ram_get_fd(const RAMBlock *block);      /* -1: none */
 MEMBUS_EXPORT hwaddr qemu_ram_get_fd_offset(const RAMBlock *block);
+MEMBUS_EXPORT uint32_t qemu_ram_get_flags(const RAMBlock *block); /* RAM_* of region.h */
 MEMBUS_EXPORT bool qemu_ram_is_shared(const RAMBlock *block);
 MEMBUS_EXPORT bool qemu_ram_is_resizeable(const RAMBlock *block);
+
+/* The block's region, NULL once it has ended. Context: machine lock held. */
 MEMBUS_EXPORT MemoryRegion *qemu_ram_get_region(const RAMBlock *block);
 
 /*
- * Visit the blocks, largest first, until @visit returns nonzero, and return that. Context:
- * machine lock (taken for the call).
+ * The same with a reference, to be dropped with memory_region_unref(); NULL if the region has
+ * ended or its owner is about to.
+ * Context: machine lock.
+ */
+MEMBUS_EXPORT MemoryRegion *qemu_ram_ref_region(RAMBlock *block);
+
+/* ---- The list ---------------------------------------------------------------------- */
+
+/*
+ * Visit the blocks, largest (by maximum length) first, equal ones in the order of making, until
+ * @visit returns nonzero, and return that. Blocks that come or go meanwhile may be visited or
+ * not.
+ * Context: any thread; @visit: RCU reader.
  */
 MEMBUS_EXPORT int qemu_ram_foreach_block(MemorySystem *ms,
                                          int (*visit)(RAMBlock *block, void *opaque), void *opaque);
 
 /*
- * The block that @host points into and the offset in it; NULL if none. Where the program gave
- * the same host memory to two blocks, either. Context: machine lock (taken for the call).
+ * A number that is another one whenever a block has come or gone: who remembers it, then visits
+ * the blocks, and later finds it unchanged, knows that he has seen them all.
+ * Context: any thread.
+ */
+MEMBUS_EXPORT uint64_t ram_list_version(MemorySystem *ms);
+
+/*
+ * The block that @host points into and the offset in it, below the maximum length; NULL if none.
+ * Where the program gave the same host memory to several blocks, the one that ends last.
+ * @offset may be NULL here and below. Context: RCU reader.
  */
 MEMBUS_EXPORT RAMBlock *qemu_ram_block_from_host(MemorySystem *ms, const void *host,
                                                  ram_addr_t *offset);
-/* The region of that block. */
+/* The RAM address of @host, RAM_ADDR_INVALID if none. Context: any thread. */
+MEMBUS_EXPORT ram_addr_t qemu_ram_addr_from_host(MemorySystem *ms, const void *host);
+/* The block at the RAM address @addr and the offset in it; NULL if none. Context: RCU reader. */
+MEMBUS_EXPORT RAMBlock *qemu_ram_block_from_addr(MemorySystem *ms, ram_addr_t addr,
+                                                 ram_addr_t *offset);
+/* The block named @idstr; NULL if none. Context: RCU reader. */
+MEMBUS_EXPORT RAMBlock *qemu_ram_block_by_name(MemorySystem *ms, const char *idstr);
+
+/*
+ * The region of the block that @host points into, as qemu_ram_ref_region(), and the offset in
+ * it. Context: machine lock.
+ */
 MEMBUS_EXPORT MemoryRegion *memory_region_from_host(MemorySystem *ms, const void *host,
                                                     ram_addr_t *offset);
+
+/* ---- Notifiers ----------------------------------------------------------------------- */
+
+/*
+ * Who has to know all host memory of the guest (to pin it, say). A callback may be NULL. Sizes
+ * are bytes, @max_size those that stay mapped at @host however the block is resized.
+ *
+ * A block is told of while its region is made, so before the guest can reach it; its removal
+ * when no view, mapping or cache shows it any more. The memory is there still during that call
+ * and goes when the last reader has gone. A new length is told before the region has it, and the
+ * old one again if the change fails. Notifiers are told in the order of registration.
+ * Context of the callbacks: machine lock held; they must not make, end or resize RAM or add or
+ * remove notifiers (-EBUSY).
+ */
+typedef struct RAMBlockNotifier RAMBlockNotifier;
+struct RAMBlockNotifier {
+    void (*ram_block_added)(RAMBlockNotifier *n, void *host, size_t size, size_t max_size);
+    void (*ram_block_removed)(RAMBlockNotifier *n, void *host, size_t size, size_t max_size);
+    void (*ram_block_resized)(RAMBlockNotifier *n, void *host, size_t old_size, size_t new_size);
+    RAMBlockNotifier *next; /* private */
+};
+
+/*
+ * Add @n, which stays the caller's and in place until it is removed: it is told of the blocks
+ * there are, largest first. Remove it: it is told that they go. -EEXIST (-ENOENT) if it is (is not)
+ * registered.
+ * Context: machine lock.
+ */
+MEMBUS_EXPORT int ram_block_notifier_add(MemorySystem *ms, RAMBlockNotifier *n);
+MEMBUS_EXPORT int ram_block_notifier_remove(MemorySystem *ms, RAMBlockNotifier *n);
+
+/* ---- What migration hangs on a block. Freed with the block at the latest. --------------- */
+
+/* Bytes: what one bit of a page bitmap and of dirty tracking stands for. */
+#define RAM_PAGE_SIZE ((hwaddr)4096)
+#define RAM_BITMAP_MAX_SHIFT 40U
+
+typedef enum RAMBitmapKind {
+    RAM_BMAP,        /* pages to be sent */
+    RAM_CLEAR_BMAP,  /* stretches of pages whose dirty log is not cleared in the kernel yet */
+    RAM_FILE_BMAP,   /* pages that a file-mapped snapshot has */
+    RAM_RECEIVEDMAP, /* pages that have arrived (postcopy) */
+    RAM_BITMAP_NUM
+} RAMBitmapKind;
+
+typedef struct RAMBitmap {
+    unsigned shift;      /* a bit stands for 2^shift pages of RAM_PAGE_SIZE */
+    size_t nr_bits;      /* for the maximum length */
+    unsigned long *bits; /* the lowest is the first page; who shares them uses atomics */
+} RAMBitmap;
+
+/*
+ * Give @block the bitmap @kind, all zero, with one bit for 2^@shift pages. -EINVAL for a bad
+ * @kind or a @shift above RAM_BITMAP_MAX_SHIFT, -EEXIST if it has one, -ENOMEM.
+ * Context: any thread.
+ */
+MEMBUS_EXPORT int ram_block_bitmap_alloc(RAMBlock *block, RAMBitmapKind kind, unsigned shift,
+                                         Error **errp);
+/* NULL if there is none. Context: RCU reader. */
+MEMBUS_EXPORT RAMBitmap *ram_block_bitmap(RAMBlock *block, RAMBitmapKind kind);
+/* Take it off, if there is one; it is freed after all read sections. Context: any thread. */
+MEMBUS_EXPORT void ram_block_bitmap_free(RAMBlock *block, RAMBitmapKind kind);
+
+/*
+ * The same for a second copy of all of @block's memory, zero at first: -EEXIST, -ENOMEM, else as
+ * mmap(2).
+ */
+MEMBUS_EXPORT int ram_block_colo_cache_alloc(RAMBlock *block, Error **errp);
+MEMBUS_EXPORT void *ram_block_colo_cache(RAMBlock *block);
+MEMBUS_EXPORT void ram_block_colo_cache_free(RAMBlock *block);
+
+/* Where in a file-mapped snapshot the block's pages are (bytes); 0 at first. */
+MEMBUS_EXPORT void ram_block_set_pages_offset(RAMBlock *block, hwaddr offset);
+MEMBUS_EXPORT hwaddr ram_block_pages_offset(const RAMBlock *block);
 
 #ifdef __cplusplus
 }

@@ -24,7 +24,7 @@ typedef struct EpochPart {
 struct DirtyEpoch {
     unsigned client;
     size_t count, max;
-    EpochPart *parts; /* those with pages, by host address of the block */
+    EpochPart *parts; /* those with pages, by region */
 };
 
 static DirtyBits *part_bits(const DirtyEpoch *epoch, const EpochPart *part)
@@ -87,7 +87,7 @@ static int take_pages(DirtyEpoch *epoch, MemoryRegion *mr, uint64_t first, uint6
         return -ENOMEM;
     }
     int result = dirty_bits_take(bits, first, last, &part->set);
-    if (part->set.count && memory_region_ref_if_alive(mr)) {
+    if (part->set.count && region_ref_if_alive(mr)) {
         part->mr = mr;
         epoch->count++;
     } else {
@@ -96,11 +96,14 @@ static int take_pages(DirtyEpoch *epoch, MemoryRegion *mr, uint64_t first, uint6
     return result;
 }
 
-static int take_block(RAMBlock *block, void *opaque)
+static int take_all_blocks(DirtyEpoch *epoch, MemorySystem *ms)
 {
-    uint64_t last = (block->max_length - 1) >> DIRTY_PAGE_BITS;
+    int result = 0;
 
-    return take_pages(opaque, block->mr, 0, last);
+    for (RAMBlock *block = NULL; !result && (block = ram_list_next(&ms->ram, block));) {
+        result = take_pages(epoch, block->mr, 0, (block->max_length - 1) >> DIRTY_PAGE_BITS);
+    }
+    return result;
 }
 
 static int by_region(const void *a, const void *b)
@@ -143,7 +146,7 @@ DirtyEpoch *memory_dirty_take(MemorySystem *ms, unsigned client, Error **errp)
     } else {
         epoch->client = client;
         listeners_log_sync(ms, NULL, false);
-        result = ram_list_for_each(&ms->ram, take_block, epoch);
+        result = take_all_blocks(epoch, ms);
         if (!result) {
             finish_take(ms, epoch);
         }

@@ -35,20 +35,14 @@ int region_update_log(MemoryRegion *mr)
     return result;
 }
 
-int region_begin_log(MemoryRegion *mr)
+static int update_all_blocks(MemorySystem *ms)
 {
-    int result = region_update_log(mr);
+    int result = 0;
 
-    if (!result) {
-        ram_mark(mr->ram_block, mr->ram_block->log_mask, 0, mr->ram_block->used_length);
+    for (RAMBlock *block = NULL; !result && (block = ram_list_next(&ms->ram, block));) {
+        result = region_update_log(block->mr);
     }
     return result;
-}
-
-static int update_block(RAMBlock *block, void *opaque)
-{
-    (void)opaque;
-    return region_update_log(block->mr);
 }
 
 int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client)
@@ -82,14 +76,14 @@ static const char *const builtin_names[DIRTY_MEMORY_FIRST_FREE] = {
     [DIRTY_MEMORY_MIGRATION] = "MIGRATION",
 };
 
-static int forget_marks(RAMBlock *block, void *opaque)
+static void forget_marks(MemorySystem *ms, unsigned client)
 {
-    DirtyBits *bits = ram_block_bits(block, *(const unsigned *)opaque);
-
-    if (bits) {
-        dirty_bits_clear(bits, 0, bits->pages - 1);
+    for (RAMBlock *block = NULL; (block = ram_list_next(&ms->ram, block));) {
+        DirtyBits *bits = ram_block_bits(block, client);
+        if (bits) {
+            dirty_bits_clear(bits, 0, bits->pages - 1);
+        }
     }
-    return 0;
 }
 
 static int register_client(MemorySystem *ms, const char *name)
@@ -107,12 +101,8 @@ static int register_client(MemorySystem *ms, const char *name)
     if (!ms->log_clients[client]) {
         return fail_no_memory("the name of a dirty-memory client");
     }
-    int result = ram_list_for_each(&ms->ram, forget_marks, &client);
-    if (result) {
-        free(ms->log_clients[client]);
-        ms->log_clients[client] = NULL;
-    }
-    return result ? result : (int)client;
+    forget_marks(ms, client);
+    return (int)client;
 }
 
 int memory_dirty_client_register(MemorySystem *ms, const char *name, Error **errp)
@@ -172,14 +162,14 @@ static int show_log_mask(MemorySystem *ms, unsigned mask)
         return result;
     }
     ms->global_log_mask = (uint8_t)mask;
-    result = ram_list_for_each(&ms->ram, update_block, NULL);
+    result = update_all_blocks(ms);
     if (!result) {
         map_damage_everything(ms);
         result = map_edit_end(ms);
     }
     if (result) {
         ms->global_log_mask = before;
-        ram_list_for_each(&ms->ram, update_block, NULL);
+        update_all_blocks(ms);
         map_edit_cancel(ms);
     }
     return result;

@@ -15,9 +15,6 @@
  */
 int region_update_log(MemoryRegion *mr);
 
-/* The same for a block that is new: what logs all RAM has not seen any of it. */
-int region_begin_log(MemoryRegion *mr);
-
 /* Runs of pages of a region, from page *@first on; false if there are no more. */
 typedef struct TakenPages {
     bool (*next)(const void *opaque, const MemoryRegion *mr, uint64_t *first, uint64_t *last);

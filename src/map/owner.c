@@ -6,6 +6,10 @@
  *
  * Finalisers run without the machine lock: an owner that dies is put on ms->dying, and whoever
  * next leaves the lock free in machine_unlock() ends it.
+ *
+ * RAM blocks are the one thing that readers find without a view or a reference (ram/ram_list.c).
+ * They may be in memory that the finaliser frees, so after RAM blocks it waits for a grace
+ * period.
  */
 #include "base/error.h"
 #include "base/text.h"
@@ -66,11 +70,43 @@ void owners_wait_for_finalisers(MemorySystem *ms)
     pthread_mutex_unlock(&ms->views_lock);
 }
 
+bool owner_retire_ram(MemoryOwner *owner)
+{
+    bool any = false;
+
+    machine_lock(owner->ms);
+    for (MemoryRegion *mr = owner->regions; mr; mr = mr->owner_next) {
+        any |= region_retire_ram(mr);
+    }
+    machine_unlock(owner->ms);
+    return any;
+}
+
+static void finalize(MemoryOwner *owner)
+{
+    MemorySystem *ms = owner->ms;
+
+    if (owner->finalize) {
+        owner->finalize(owner->opaque);
+    }
+    free(owner->name);
+    free(owner);
+    finalisation_ends(ms);
+}
+
+static void readers_have_gone(struct rcu_head *head)
+{
+    rcu_callback_begins();
+    finalize(container_of(head, MemoryOwner, rcu));
+    rcu_callback_ends();
+}
+
 static void owner_end(MemoryOwner *owner)
 {
     MemorySystem *ms = owner->ms;
 
     machine_lock(ms);
+    bool had_ram = owner_retire_ram(owner);
     while (owner->regions) {
         region_end(owner->regions);
     }
@@ -79,12 +115,11 @@ static void owner_end(MemoryOwner *owner)
         owner->next->prev = owner->prev;
     }
     machine_unlock(ms);
-    if (owner->finalize) {
-        owner->finalize(owner->opaque);
+    if (had_ram && owner->finalize) {
+        rcu_defer(&owner->rcu, readers_have_gone);
+    } else {
+        finalize(owner);
     }
-    free(owner->name);
-    free(owner);
-    finalisation_ends(ms);
 }
 
 /*
@@ -157,18 +192,18 @@ void memory_region_ref(MemoryRegion *mr)
     memory_owner_ref(mr->owner);
 }
 
-bool memory_region_ref_if_alive(MemoryRegion *mr)
+bool region_ref_if_alive(MemoryRegion *mr)
 {
     long references = __atomic_load_n(&mr->owner->references, __ATOMIC_RELAXED);
 
-    while (references &&
-           !__atomic_compare_exchange_n(&mr->owner->references, &references, references + 1, true,
-                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    }
-    if (references) {
-        __atomic_fetch_add(&mr->references, 1, __ATOMIC_RELAXED);
-    }
-    return references != 0;
+    do {
+        if (references == 0) {
+            return false;
+        }
+    } while (!__atomic_compare_exchange_n(&mr->owner->references, &references, references + 1, true,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    __atomic_fetch_add(&mr->references, 1, __ATOMIC_RELAXED);
+    return true;
 }
 
 void memory_region_unref(MemoryRegion *mr)

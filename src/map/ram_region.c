@@ -2,7 +2,6 @@
 /* Regions with host memory behind them. */
 #include "base/error.h"
 #include "base/range.h"
-#include "map/dirty_log.h"
 #include "map/edit.h"
 #include "map/ops.h"
 #include "map/region.h"
@@ -27,19 +26,16 @@ static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hw
         return result;
     }
     machine_lock(owner->ms);
-    config.idstr = name;
+    config.owner = owner == owner->ms->board ? NULL : owner->name;
+    config.name = mr->name;
     config.used_length = config.flags & RAM_PREALLOC ? size : hostmem_round(size);
     config.max_length = config.max_length ? config.max_length : config.used_length;
-    mr->ram_block = ram_block_create(&owner->ms->ram, mr, &config);
-    result = mr->ram_block ? region_begin_log(mr) : -ENOMEM;
+    config.log_clients = owner->ms->global_log_mask;
+    result = ram_block_create(&owner->ms->ram, mr, &config, &mr->ram_block);
     if (!result) {
         mr->ram = true;
         mr->terminates = true;
     } else {
-        if (mr->ram_block) {
-            mr->ram_block->flags |= RAM_PREALLOC; /* the caller's still */
-            mr->ram_block->fd = -1;
-        }
         region_end(mr);
     }
     machine_unlock(owner->ms);

@@ -7,6 +7,7 @@
 #include "map/edit.h"
 #include "map/ops.h"
 #include "map/signals.h"
+#include "ram/notifiers.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,6 +94,17 @@ static void abandon_children(MemoryRegion *mr)
     }
 }
 
+bool region_retire_ram(MemoryRegion *mr)
+{
+    RAMBlock *block = mr->ram_block;
+
+    if (block) {
+        mr->ram_block = NULL;
+        ram_block_retire(block);
+    }
+    return block;
+}
+
 void region_end(MemoryRegion *mr)
 {
     MemoryOwner *owner = mr->owner;
@@ -106,10 +118,7 @@ void region_end(MemoryRegion *mr)
         region_let_go(mr, mr->alias);
         mr->alias = NULL;
     }
-    if (mr->ram_block) {
-        ram_block_destroy(mr->ram_block);
-        mr->ram_block = NULL;
-    }
+    region_retire_ram(mr);
     signals_unref(mr->state.signals);
     mr->state.signals = NULL;
     *(mr->owner_prev ? &mr->owner_prev->owner_next : &owner->regions) = mr->owner_next;
@@ -137,21 +146,30 @@ static const char *what_holds(const MemoryRegion *mr)
     return NULL;
 }
 
+static int check_endable(const MemoryRegion *mr)
+{
+    MemorySystem *ms = region_system(mr);
+    const char *reason = what_holds(mr);
+
+    if (ms->notifying) {
+        return fail(EBUSY, "region '%s' cannot be ended from a listener's callback", mr->name);
+    }
+    if (reason) {
+        return fail(EBUSY, "region '%s' %s", mr->name, reason);
+    }
+    return mr->ram_block ? ram_notifiers_check_idle(&ms->ram) : 0;
+}
+
 int memory_region_finalize(MemoryRegion *mr)
 {
     if (!mr || !mr->name) {
         return fail(EINVAL, "memory_region_finalize: the region is not initialised");
     }
     MemorySystem *ms = region_system(mr);
-    int result = 0;
 
     machine_lock(ms);
-    const char *reason = what_holds(mr);
-    if (ms->notifying) {
-        result = fail(EBUSY, "region '%s' cannot be ended from a listener's callback", mr->name);
-    } else if (reason) {
-        result = fail(EBUSY, "region '%s' %s", mr->name, reason);
-    } else {
+    int result = check_endable(mr);
+    if (!result) {
         region_end(mr);
     }
     machine_unlock(ms);

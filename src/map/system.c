@@ -47,6 +47,9 @@ static void tear_down(MemorySystem *ms)
     if (ms->io_space.name) {
         address_space_destroy(&ms->io_space);
     }
+    if (ms->board) {
+        owner_retire_ram(ms->board); /* so that the drain waits for it, too */
+    }
     memory_system_drain(ms);
     memory_owner_unref(ms->board);
     if (ms->empty) {
@@ -264,30 +267,4 @@ void memory_read_lock(void)
 void memory_read_unlock(void)
 {
     rcu_leave();
-}
-
-/* ---- RAM of the machine ----------------------------------------------------------- */
-
-int qemu_ram_foreach_block(MemorySystem *ms, int (*visit)(RAMBlock *block, void *opaque),
-                           void *opaque)
-{
-    machine_lock(ms);
-    int result = ram_list_for_each(&ms->ram, visit, opaque);
-    machine_unlock(ms);
-    return result;
-}
-
-RAMBlock *qemu_ram_block_from_host(MemorySystem *ms, const void *host, ram_addr_t *offset)
-{
-    machine_lock(ms);
-    RAMBlock *block = ram_list_find_host(&ms->ram, host, offset);
-    machine_unlock(ms);
-    return block;
-}
-
-MemoryRegion *memory_region_from_host(MemorySystem *ms, const void *host, ram_addr_t *offset)
-{
-    RAMBlock *block = qemu_ram_block_from_host(ms, host, offset);
-
-    return block ? block->mr : NULL;
 }

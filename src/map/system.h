@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
-#include "ram/block.h"
+#include "ram/ram_list.h"
 #include "sync/lock.h"
 
 #include <membus/region.h>
@@ -21,6 +21,7 @@ struct MemoryOwner {
     MemoryRegion *regions;
     MemoryOwner *prev, *next; /* all of the machine */
     MemoryOwner *dying_next;
+    struct rcu_head rcu;
 };
 
 struct MemorySystem {
@@ -76,13 +77,23 @@ static inline void machine_lock(MemorySystem *ms)
     lock_take(&ms->lock);
 }
 
-/* memory_region_ref(), unless @mr's owner has died. Context: machine lock held. */
-bool memory_region_ref_if_alive(MemoryRegion *mr);
-
 /* Wait until every owner that has died is ended. Context: no lock held. */
 void owners_wait_for_finalisers(MemorySystem *ms);
 
-/* End every region of @owner that is left (region.c). Context: machine lock held. */
+/* Take references unless @mr's owner has died. Context: machine lock held. */
+bool region_ref_if_alive(MemoryRegion *mr);
+
+/*
+ * Retire the RAM block of every region of @owner; returns whether there was one.
+ * Context: machine lock.
+ */
+bool owner_retire_ram(MemoryOwner *owner);
+
+/* End a region (region.c); retire its RAM block, if it has one. Context: machine lock held. */
 void region_end(MemoryRegion *mr);
+bool region_retire_ram(MemoryRegion *mr);
+
+/* The outermost commit is done: lengths of RAM follow (ram_resize.c). Context: as above. */
+void ram_resizes_committed(MemorySystem *ms);
 
 #endif

@@ -320,10 +320,14 @@ int map_edit_begin(MemorySystem *ms)
 
 int map_edit_end(MemorySystem *ms)
 {
-    int result = ms->transaction_depth == 1 ? commit(ms) : 0;
+    bool outermost = ms->transaction_depth == 1;
+    int result = outermost ? commit(ms) : 0;
 
     if (!result) {
         ms->transaction_depth--;
+        if (outermost) {
+            ram_resizes_committed(ms);
+        }
         machine_unlock(ms);
     }
     return result;

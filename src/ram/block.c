@@ -1,30 +1,40 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The life of a block.
+ *
+ * Readers find blocks without a lock and without a reference, so a block outlives its region:
+ *
+ *      region ends ──► ram_block_retire: out of the list, mr = NULL
+ *                        ... readers that found it go on with it and its memory ...
+ *      grace period ─► memory unmapped, fd closed, freed
+ */
 #include "ram/block.h"
 
 #include "base/error.h"
-#include "base/text.h"
+#include "ram/log.h"
+#include "ram/notifiers.h"
+#include "ram/ram_list.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Blocks start at multiples of 64 pages, so that no two share a word of a page bitmap. */
-#define BLOCK_ALIGN (64 * 4096ULL)
-
-RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const RAMBlockConfig *config)
+static void free_logs(RAMBlock *block)
 {
-    RAMBlock *block = malloc(sizeof *block);
-    char *name = text_copy(config->idstr);
+    for (unsigned client = 0; client < DIRTY_MEMORY_NUM; client++) {
+        dirty_bits_destroy(block->dirty[client]);
+    }
+}
 
-    if (!block || !name) {
-        free(block);
-        free(name);
-        fail_no_memory("a RAM block");
-        return NULL;
+int ram_block_create(RamList *list, MemoryRegion *mr, const RAMBlockConfig *config, RAMBlock **out)
+{
+    int result = ram_notifiers_check_idle(list);
+    RAMBlock *block = result ? NULL : malloc(sizeof *block);
+
+    if (!block) {
+        return result ? result : fail_no_memory("a RAM block");
     }
     *block = (RAMBlock){
         .host = config->memory.host,
-        .offset = list->next_offset,
         .used_length = config->used_length,
         .max_length = config->max_length,
         .page_size = config->page_size ? config->page_size : hostmem_page_size(),
@@ -32,87 +42,58 @@ RAMBlock *ram_block_create(RamList *list, MemoryRegion *mr, const RAMBlockConfig
         .fd_offset = config->fd_offset,
         .flags = config->flags,
         .mr = mr,
-        .idstr = name,
-        .list = list,
-        .by_host = {.first = (uintptr_t)config->memory.host,
-                    .last = (uintptr_t)config->memory.host + config->max_length - 1},
         .memory = config->memory,
+        .list = list,
     };
-    list->next_offset += (config->max_length + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
-    list->count++;
-    interval_insert(&list->by_host, &block->by_host);
-    return block;
+    result = ram_begin_log(block, config->log_clients);
+    if (!result) {
+        result = ram_list_add(list, block, config->owner, config->name);
+    }
+    if (result) {
+        free_logs(block);
+        free(block);
+        return result;
+    }
+    *out = block;
+    ram_notifiers_added(block);
+    return 0;
 }
 
-void ram_block_destroy(RAMBlock *block)
+static void free_block(struct rcu_head *head)
 {
-    interval_remove(&block->list->by_host, &block->by_host);
-    block->list->count--;
+    rcu_callback_begins();
+    RAMBlock *block = container_of(head, RAMBlock, rcu);
+
+    ram_block_free_bitmaps(block);
     if (!(block->flags & RAM_PREALLOC)) {
         hostmem_unmap(&block->memory);
     }
     if (block->fd >= 0) {
         close(block->fd);
     }
-    for (unsigned client = 0; client < DIRTY_MEMORY_NUM; client++) {
-        dirty_bits_destroy(block->dirty[client]);
-    }
+    free_logs(block);
     free(block->idstr);
     free(block);
+    rcu_callback_ends();
 }
 
-RAMBlock *ram_list_find_host(RamList *list, const void *host, ram_addr_t *offset)
+void ram_block_retire(RAMBlock *block)
 {
-    IntervalNode *node = interval_first_overlap(list->by_host, (uintptr_t)host, (uintptr_t)host);
-
-    if (!node) {
-        return NULL;
-    }
-    if (offset) {
-        *offset = (uintptr_t)host - node->first;
-    }
-    return container_of(node, RAMBlock, by_host);
+    ram_notifiers_removed(block);
+    ram_list_remove(block);
+    __atomic_store_n(&block->mr, NULL, __ATOMIC_RELAXED);
+    rcu_defer(&block->rcu, free_block);
 }
 
-struct Collected {
-    RAMBlock **blocks;
-    size_t count;
-};
-
-static bool collect(IntervalNode *node, void *opaque)
+void ram_block_expose(RAMBlock *block, hwaddr first, hwaddr end)
 {
-    struct Collected *all = opaque;
+    bool anonymous = block->fd < 0 && !(block->flags & (RAM_SHARED | RAM_PREALLOC));
 
-    all->blocks[all->count++] = container_of(node, RAMBlock, by_host);
-    return false;
+    hostmem_clear(block->host + first, (size_t)(end - first), anonymous);
+    ram_after_write(block, first, end - first);
 }
 
-static int larger_first(const void *a, const void *b)
-{
-    const RAMBlock *x = *(RAMBlock *const *)a, *y = *(RAMBlock *const *)b;
-
-    if (x->max_length != y->max_length) {
-        return x->max_length > y->max_length ? -1 : 1;
-    }
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-int ram_list_for_each(RamList *list, int (*visit)(RAMBlock *block, void *opaque), void *opaque)
-{
-    struct Collected all = {malloc(list->count * sizeof *all.blocks + 1), 0};
-    int result = 0;
-
-    if (!all.blocks) {
-        return fail_no_memory("a list of RAM blocks");
-    }
-    interval_for_each_overlap(list->by_host, 0, UINT64_MAX, collect, &all);
-    qsort(all.blocks, all.count, sizeof *all.blocks, larger_first);
-    for (size_t i = 0; i < all.count && !result; i++) {
-        result = visit(all.blocks[i], opaque);
-    }
-    free(all.blocks);
-    return result;
-}
+/* ---- questions -------------------------------------------------------------------- */
 
 const char *qemu_ram_get_idstr(const RAMBlock *block)
 {
@@ -131,7 +112,7 @@ ram_addr_t qemu_ram_get_offset(const RAMBlock *block)
 
 hwaddr qemu_ram_get_used_length(const RAMBlock *block)
 {
-    return block->used_length;
+    return __atomic_load_n(&block->used_length, __ATOMIC_RELAXED);
 }
 
 hwaddr qemu_ram_get_max_length(const RAMBlock *block)
@@ -154,6 +135,11 @@ hwaddr qemu_ram_get_fd_offset(const RAMBlock *block)
     return block->fd_offset;
 }
 
+uint32_t qemu_ram_get_flags(const RAMBlock *block)
+{
+    return block->flags;
+}
+
 bool qemu_ram_is_shared(const RAMBlock *block)
 {
     return block->flags & RAM_SHARED;
@@ -166,5 +152,5 @@ bool qemu_ram_is_resizeable(const RAMBlock *block)
 
 MemoryRegion *qemu_ram_get_region(const RAMBlock *block)
 {
-    return block->mr;
+    return __atomic_load_n(&block->mr, __ATOMIC_RELAXED);
 }

@@ -138,3 +138,11 @@ void hostmem_unmap(HostMemory *memory)
 {
     munmap(memory->host, memory->size);
 }
+
+void hostmem_clear(uint8_t *host, size_t size, bool anonymous)
+{
+    /* Refused for locked pages, say. */
+    if (!anonymous || madvise(host, size, MADV_DONTNEED)) {
+        memset(host, 0, size);
+    }
+}

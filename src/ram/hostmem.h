@@ -24,4 +24,10 @@ int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwadd
                    bool shared, bool readonly, const char *name);
 void hostmem_unmap(HostMemory *memory);
 
+/*
+ * Make @size bytes at @host, host pages, read as zeroes; those of private @anonymous memory go
+ * back to the host.
+ */
+void hostmem_clear(uint8_t *host, size_t size, bool anonymous);
+
 #endif

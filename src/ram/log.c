@@ -31,3 +31,15 @@ int ram_block_add_client(RAMBlock *block, unsigned client)
     __atomic_store_n(&block->dirty[client], bits, __ATOMIC_RELEASE); /* pairs: ram_block_bits() */
     return 0;
 }
+
+int ram_begin_log(RAMBlock *block, unsigned clients)
+{
+    for (unsigned rest = clients; rest; rest &= rest - 1) {
+        if (ram_block_add_client(block, (unsigned)__builtin_ctz(rest))) {
+            return -ENOMEM;
+        }
+    }
+    block->log_mask = (uint8_t)clients;
+    ram_mark(block, clients, 0, block->used_length);
+    return 0;
+}

@@ -38,6 +38,12 @@ static inline void ram_after_write(const RAMBlock *block, hwaddr offset, hwaddr 
 /* Let @client be marked from now on; its bits stay until the block ends. Returns 0 or -ENOMEM. */
 int ram_block_add_client(RAMBlock *block, unsigned client);
 
+/*
+ * Let all of @clients be, and all of @block be dirty for them; nobody knows it yet. Returns 0 or
+ * -ENOMEM.
+ */
+int ram_begin_log(RAMBlock *block, unsigned clients);
+
 /* @client's bits of @block; NULL if it has never logged it. */
 static inline DirtyBits *ram_block_bits(const RAMBlock *block, unsigned client)
 {
