@@ -68,6 +68,7 @@ int main(int argc, char **argv)
     bench_mmio(&bench);
     bench.pin = false;
     bench_readers(&bench);
+    bench_prealloc(&bench);
     bench_close(&bench);
 
     if (bench.json && (fclose(bench.json) || rename(partial, json_path))) {

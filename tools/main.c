@@ -12,32 +12,38 @@
 #define VERSION "0.1.0"
 
 static const Command *const commands[] = {
-    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check,
+    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check, &cmd_memdev,
 };
 #define NR_COMMANDS (sizeof commands / sizeof *commands)
 
-enum { OPT_FLAT = 256, OPT_AS, OPT_JSON };
+enum { OPT_FLAT = 256, OPT_AS, OPT_JSON, OPT_TOUCH };
 
 static const struct option long_options[] = {
-    {"flat", required_argument, NULL, OPT_FLAT}, {"as", required_argument, NULL, OPT_AS},
-    {"json", no_argument, NULL, OPT_JSON},       {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0},
+    {"flat", required_argument, NULL, OPT_FLAT},
+    {"as", required_argument, NULL, OPT_AS},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {"touch", required_argument, NULL, OPT_TOUCH},
+    {NULL, 0, NULL, 0},
 };
 
 static void print_usage(FILE *out)
 {
     fputs("usage: membus COMMAND [OPTION]... ARGUMENT...\n\n"
-          "Memory maps of machines, from the text of QEMU's `info mtree`.\n\n",
+          "Memory maps of machines, from the text of QEMU's `info mtree`, and memory for them.\n\n",
           out);
     for (size_t i = 0; i < NR_COMMANDS; i++) {
         fprintf(out, "  %-6s %-22s %s\n", commands[i]->name, commands[i]->arguments,
                 commands[i]->summary);
     }
-    fputs("\nSOURCE, TREE, A, B: files with the text of `info mtree`, with -D and -o or without;\n"
-          "FLAT: one with that of `info mtree -f`; - is standard input.\n"
-          "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
-          "Exit status: 0 done, 1 a difference was found (check, diff), 2 trouble.\n",
-          out);
+    fputs(
+        "\nSOURCE, TREE, A, B: files with the text of `info mtree`, with -D and -o or without;\n"
+        "FLAT: one with that of `info mtree -f`; - is standard input.\n"
+        "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
+        "Exit status: 0 done, 1 a difference was found (check, diff) or a backend cannot be made\n"
+        "(memdev), 2 trouble.\n",
+        out);
 }
 
 static void print_command_help(const Command *command)
@@ -54,8 +60,10 @@ static void print_command_help(const Command *command)
     }
     fputs(command->options, stdout);
     puts("  --json       print JSON; the schema is in docs/json.md\n"
-         "  --help       print this\n\n"
-         "A file name of - is standard input.");
+         "  --help       print this");
+    if (command->takes_as) {
+        puts("\nA file name of - is standard input.");
+    }
 }
 
 static const Command *find_command(const char *name)
@@ -125,6 +133,12 @@ static int run_command(const Command *command, int argc, char **argv)
                 return misuse(command, "unknown option: ", "--as");
             }
             options.as_name = optarg;
+            break;
+        case OPT_TOUCH:
+            if (!command->takes_touch) {
+                return misuse(command, "unknown option: ", "--touch");
+            }
+            options.touch = optarg;
             break;
         case OPT_JSON:
             options.json = true;

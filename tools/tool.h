@@ -13,6 +13,7 @@
 enum {
     EXIT_SAME = 0,      /* done; nothing differs */
     EXIT_DIFFERENT = 1, /* check and diff found a difference */
+    EXIT_REFUSED = 1,   /* memdev: the backend cannot be made */
     EXIT_TROUBLE = 2,   /* bad input or usage, or the output could not be written */
 };
 
@@ -25,7 +26,7 @@ typedef struct Command {
     const char *options;               /* lines of help */
     unsigned min_sources, max_sources; /* positional arguments */
     unsigned max_flats;                /* --flat options */
-    bool takes_as;
+    bool takes_as, takes_touch;
     int (*run)(const struct Options *options);
 } Command;
 
@@ -35,6 +36,7 @@ typedef struct Options {
     const char *positional[2];
     const char *flat_files[2]; /* --flat for each positional, or NULL */
     const char *as_name;       /* --as, or NULL */
+    const char *touch;         /* --touch, or NULL */
     bool json;
     bool color;
 } Options;
@@ -109,6 +111,6 @@ void for_each_range(const FlatView *view,
 /* Flush standard output; EXIT_TROUBLE if it could not be written, else @status. */
 int finish_output(int status);
 
-extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check;
+extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check, cmd_memdev;
 
 #endif

@@ -6,6 +6,7 @@
 #include <membus/access.h>
 #include <membus/dirty.h>
 #include <membus/error.h>
+#include <membus/hostmem.h>
 #include <membus/import.h>
 #include <membus/inspect.h>
 #include <membus/listener.h>

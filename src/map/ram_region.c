@@ -5,20 +5,13 @@
 #include "map/edit.h"
 #include "map/ops.h"
 #include "map/region.h"
+#include "ram/hostfile.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-/*
- * A terminating region over @config's memory, which it takes over; on an error it is the
- * caller's still. Lengths that are 0 are the region's.
- */
-static int ram_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
-                      RAMBlockConfig config)
+int region_init_ram(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
+                    RAMBlockConfig config)
 {
     int result = region_init(mr, owner, name, size);
 
@@ -55,9 +48,10 @@ static int anonymous_region(MemoryRegion *mr, MemoryOwner *owner, const char *na
         return fail(EINVAL, "RAM '%s': a size of 0x%" PRIx64 " (maximum 0x%" PRIx64 ") is no RAM",
                     shown, size, max_size);
     }
-    int result = hostmem_map_anonymous(&config.memory, max_size, shown);
+    HostMapping mapping = {.name = shown, .size = max_size, .fd = -1, .no_reserve = true};
+    int result = hostmem_map(&config.memory, &mapping);
     if (!result) {
-        result = ram_region(mr, owner, name, size, config);
+        result = region_init_ram(mr, owner, name, size, config);
         if (result) {
             hostmem_unmap(&config.memory);
         }
@@ -100,13 +94,14 @@ int memory_region_init_resizeable_ram(MemoryRegion *mr, MemoryOwner *owner, cons
 int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
                                void *ptr)
 {
-    RAMBlockConfig config = {.memory = {ptr, (size_t)size}, .fd = -1, .flags = RAM_PREALLOC};
+    RAMBlockConfig config = {
+        .memory = {.host = ptr, .size = (size_t)size}, .fd = -1, .flags = RAM_PREALLOC};
 
     if (!ptr || size == 0 || size - 1 > UINTPTR_MAX - (uintptr_t)ptr) {
         return fail(EINVAL, "RAM '%s': 0x%" PRIx64 " bytes at %p is no memory", name ? name : "",
                     size, ptr);
     }
-    return ram_region(mr, owner, name, size, config);
+    return region_init_ram(mr, owner, name, size, config);
 }
 
 int memory_region_init_ram_device_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name,
@@ -129,12 +124,26 @@ static int fd_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwa
     if (ram_flags & ~(RAM_SHARED | RAM_READONLY)) {
         return fail(EINVAL, "RAM '%s': unknown flags 0x%x", shown, ram_flags);
     }
-    int result = hostmem_map_fd(&config.memory, size, fd, offset, align, ram_flags & RAM_SHARED,
-                                ram_flags & RAM_READONLY, shown);
+    if (fd < 0) {
+        return fail(EBADF, "RAM '%s': fd %d is no open file", shown, fd);
+    }
+    config.page_size = hostmem_fd_page_size(fd);
+    HostMapping mapping = {
+        .name = shown,
+        .size = size,
+        .align = align,
+        .page_size = config.page_size,
+        .fd = fd,
+        .fd_offset = offset,
+        .shared = ram_flags & RAM_SHARED,
+        .readonly = ram_flags & RAM_READONLY,
+        .no_reserve = !(ram_flags & RAM_SHARED),
+    };
+    int result = hostmem_map(&config.memory, &mapping);
     if (result) {
         return result;
     }
-    result = ram_region(mr, owner, name, size, config);
+    result = region_init_ram(mr, owner, name, size, config);
     if (result) {
         hostmem_unmap(&config.memory);
         return result;
@@ -150,67 +159,22 @@ int memory_region_init_ram_from_fd(MemoryRegion *mr, MemoryOwner *owner, const c
     return error_pass(errp, fd_region(mr, owner, name, size, 0, ram_flags, fd, offset));
 }
 
-typedef struct OpenedFile {
-    int fd;
-    bool created;
-    off_t grown_from; /* its size before, or -1 */
-} OpenedFile;
-
-/* Open @path, made if need be, and @end bytes long if it is shorter and may be written. */
-static int open_file(OpenedFile *file, const char *path, const char *name, bool readonly,
-                     hwaddr end)
-{
-    int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-    struct stat st;
-
-    *file = (OpenedFile){.fd = open(path, flags), .grown_from = -1};
-    if (file->fd < 0 && errno == ENOENT && !readonly) {
-        file->fd = open(path, flags | O_CREAT | O_EXCL, 0644);
-        file->created = file->fd >= 0;
-    }
-    if (file->fd < 0) {
-        int err = errno;
-        return fail(err, "RAM '%s': cannot open %s: %s", name, path, strerror(err));
-    }
-    if (!readonly && fstat(file->fd, &st) == 0 && S_ISREG(st.st_mode) && end <= INT64_MAX &&
-        (hwaddr)st.st_size < end) {
-        if (ftruncate(file->fd, (off_t)end)) {
-            int err = errno;
-            return fail(err, "RAM '%s': cannot grow %s to %" PRIu64 " bytes: %s", name, path, end,
-                        strerror(err));
-        }
-        file->grown_from = st.st_size;
-    }
-    return 0;
-}
-
-/* Leave the file as it was found. */
-static void undo_file(const OpenedFile *file, const char *path)
-{
-    if (file->fd < 0) {
-        return;
-    }
-    if (file->created) {
-        unlink(path);
-    } else if (file->grown_from >= 0 && ftruncate(file->fd, file->grown_from)) {
-        /* It stays longer than it was: nothing more can be done. */
-    }
-    close(file->fd);
-}
-
 int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                      hwaddr size, hwaddr align, uint32_t ram_flags,
                                      const char *path, hwaddr offset, Error **errp)
 {
-    OpenedFile file;
-    int result = open_file(&file, path, name ? name : "", ram_flags & RAM_READONLY,
-                           hwaddr_add_clipped(offset, size));
+    HostFile file;
+    bool readonly = ram_flags & RAM_READONLY;
+    int result = hostfile_open(&file, name ? name : "", path, readonly);
 
+    if (!result && !readonly) {
+        result = hostfile_grow(&file, hwaddr_add_clipped(offset, size));
+    }
     if (!result) {
         result = fd_region(mr, owner, name, size, align, ram_flags, file.fd, offset);
     }
     if (result) {
-        undo_file(&file, path);
+        hostfile_undo(&file);
     }
     return error_pass(errp, result);
 }

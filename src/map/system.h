@@ -56,6 +56,7 @@ struct MemorySystem {
     RamList ram;
     uint8_t global_log_mask;             /* clients that log all RAM */
     char *log_clients[DIRTY_MEMORY_NUM]; /* names of the registered ones */
+    struct HostMemoryBackend *first_backend, *last_backend;
 };
 
 static inline MemorySystem *region_system(const MemoryRegion *mr)

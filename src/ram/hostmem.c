@@ -1,142 +1,176 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each block lies in a reservation of its own, between two pages that cannot be touched:
+ *
+ *     area                                                area + area_size
+ *      | PROT_NONE page |  host ... host + size  | PROT_NONE page |
+ *
+ * H1. An access that runs off either end of a block faults; it never reaches another block.
+ * H2. A block of a huge page or more begins at a multiple of it, so that the kernel can use them.
+ * H3. On an error nothing stays mapped.
+ */
 #include "ram/hostmem.h"
 
 #include "base/error.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
 
 size_t hostmem_page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-size_t hostmem_round(hwaddr size)
+static size_t round_up(hwaddr size, size_t page)
 {
-    size_t page = hostmem_page_size();
-
     if (size > SIZE_MAX - page + 1) {
         return 0;
     }
     return ((size_t)size + page - 1) & ~(page - 1);
 }
 
-static int check_size(hwaddr size, const char *name)
+size_t hostmem_round(hwaddr size)
 {
-    if (size == 0 || hostmem_round(size) == 0) {
-        return fail(EINVAL, "RAM '%s': a size of %" PRIu64 " bytes cannot be mapped", name, size);
-    }
-    return 0;
+    return round_up(size, hostmem_page_size());
 }
 
-int hostmem_map_anonymous(HostMemory *memory, hwaddr size, const char *name)
+size_t hostmem_fd_page_size(int fd)
 {
-    int result = check_size(size, name);
-    if (result) {
-        return result;
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC) {
+        return (size_t)fs.f_bsize;
     }
-    size_t rounded = hostmem_round(size);
-    void *host = mmap(NULL, rounded, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (host == MAP_FAILED) {
-        int err = errno;
-        return fail(err, "RAM '%s': cannot map %zu bytes: %s", name, rounded, strerror(err));
-    }
-    *memory = (HostMemory){host, rounded};
-    return 0;
+    return hostmem_page_size();
 }
 
-static int check_file(hwaddr size, int fd, hwaddr offset, const char *name)
+static int check_file(const HostMapping *m, size_t page)
 {
     struct stat st;
 
-    if (offset % hostmem_page_size()) {
-        return fail(EINVAL, "RAM '%s': offset 0x%" PRIx64 " is not a multiple of the host page",
-                    name, offset);
+    if (m->fd_offset % page) {
+        return fail(EINVAL, "RAM '%s': offset 0x%" PRIx64 " is not a multiple of the %zu-byte page",
+                    m->name, m->fd_offset, page);
     }
-    if (fstat(fd, &st)) {
+    if (fstat(m->fd, &st)) {
         int err = errno;
-        return fail(err, "RAM '%s': cannot look at fd %d: %s", name, fd, strerror(err));
+        return fail(err, "RAM '%s': cannot look at fd %d: %s", m->name, m->fd, strerror(err));
     }
     /* Past the end of a file loads are SIGBUS; sizes of devices are not known here. */
     if (S_ISREG(st.st_mode) &&
-        (offset > (hwaddr)st.st_size || (hwaddr)st.st_size - offset < size)) {
+        (m->fd_offset > (hwaddr)st.st_size || (hwaddr)st.st_size - m->fd_offset < m->size)) {
         return fail(EINVAL,
                     "RAM '%s': the file of %" PRIu64 " bytes ends before offset 0x%" PRIx64
                     " + %" PRIu64 " bytes",
-                    name, (uint64_t)st.st_size, offset, size);
+                    m->name, (uint64_t)st.st_size, m->fd_offset, m->size);
     }
     return 0;
 }
 
-/*
- * Map with an alignment above the page: reserve enough for any phase, put the file into the
- * aligned part and give the rest back.
- */
-static void *map_aligned(size_t size, size_t align, int prot, int flags, int fd, off_t offset)
+static int check(const HostMapping *m, size_t page)
 {
-    if (align <= hostmem_page_size()) {
-        return mmap(NULL, size, prot, flags, fd, offset);
+    if (m->size == 0 || round_up(m->size, page) == 0) {
+        return fail(EINVAL, "RAM '%s': a size of %" PRIu64 " bytes cannot be mapped", m->name,
+                    m->size);
     }
-    if (size > SIZE_MAX - align) {
-        errno = ENOMEM;
-        return MAP_FAILED;
+    if ((m->align & (m->align - 1)) || m->align > SIZE_MAX / 2) {
+        return fail(EINVAL, "RAM '%s': alignment 0x%" PRIx64 " is not a power of two", m->name,
+                    m->align);
     }
-    uint8_t *area =
-        mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (area == MAP_FAILED) {
-        return MAP_FAILED;
-    }
-    size_t head = (align - (uintptr_t)area % align) % align;
-    void *host = mmap(area + head, size, prot, flags | MAP_FIXED, fd, offset);
-    if (host == MAP_FAILED) {
-        int err = errno;
-        munmap(area, size + align);
-        errno = err;
-        return MAP_FAILED;
-    }
-    if (head) {
-        munmap(area, head);
-    }
-    if (align - head) {
-        munmap(area + head + size, align - head);
-    }
-    return host;
+    return m->fd >= 0 ? check_file(m, page) : 0;
 }
 
-int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align,
-                   bool shared, bool readonly, const char *name)
+static size_t suitable_align(const HostMapping *m, size_t size, size_t page)
 {
-    int result = check_size(size, name);
-    if (!result) {
-        result = check_file(size, fd, offset, name);
+    size_t align = m->align > page ? (size_t)m->align : page;
+
+    return !m->align && size >= HUGE_PAGE && align < HUGE_PAGE ? HUGE_PAGE : align;
+}
+
+/* Give back [@from, @to), which is empty as often as not. */
+static void trim(uint8_t *from, uint8_t *to)
+{
+    if (from < to) {
+        munmap(from, (size_t)(to - from));
     }
-    if (!result && ((align & (align - 1)) || align > SIZE_MAX)) {
-        result =
-            fail(EINVAL, "RAM '%s': alignment 0x%" PRIx64 " is not a power of two", name, align);
+}
+
+/* Reserve room for any phase of the alignment, then keep what the block and its guards need. */
+static bool reserve(HostMemory *memory, size_t size, size_t align)
+{
+    size_t guard = hostmem_page_size(), slack = align - guard;
+
+    if (size > SIZE_MAX - slack - 2 * guard) {
+        errno = ENOMEM;
+        return false;
     }
+    size_t total = size + slack + 2 * guard;
+    uint8_t *area =
+        mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) {
+        return false;
+    }
+    uint8_t *host = area + guard + (align - ((uintptr_t)area + guard) % align) % align;
+    trim(area, host - guard);
+    trim(host + size + guard, area + total);
+    *memory = (HostMemory){host, size, host - guard, size + 2 * guard};
+    return true;
+}
+
+static void *place(const HostMemory *memory, const HostMapping *m)
+{
+    int prot = m->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+    int flags = MAP_FIXED | (m->shared ? MAP_SHARED : MAP_PRIVATE) |
+                (m->fd < 0 ? MAP_ANONYMOUS : 0) | (m->no_reserve ? MAP_NORESERVE : 0);
+
+    if (m->synchronous && m->shared && m->fd >= 0) {
+        void *host = mmap(memory->host, memory->size, prot,
+                          (flags & ~MAP_SHARED) | MAP_SHARED_VALIDATE | MAP_SYNC, m->fd,
+                          (off_t)m->fd_offset);
+        if (host != MAP_FAILED || (errno != EOPNOTSUPP && errno != EINVAL)) {
+            return host;
+        }
+    }
+    return mmap(memory->host, memory->size, prot, flags, m->fd, (off_t)m->fd_offset);
+}
+
+int hostmem_map(HostMemory *memory, const HostMapping *m)
+{
+    size_t page = m->page_size ? m->page_size : hostmem_page_size();
+    int result = check(m, page);
+
     if (result) {
         return result;
     }
-    size_t rounded = hostmem_round(size);
-    void *host = map_aligned(rounded, (size_t)align, readonly ? PROT_READ : PROT_READ | PROT_WRITE,
-                             shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)offset);
-    if (host == MAP_FAILED) {
+    size_t size = round_up(m->size, page);
+    if (!reserve(memory, size, suitable_align(m, size, page))) {
         int err = errno;
-        return fail(err, "RAM '%s': cannot map %zu bytes of fd %d: %s", name, rounded, fd,
+        return fail(err, "RAM '%s': cannot reserve %zu bytes of address space: %s", m->name, size,
                     strerror(err));
     }
-    *memory = (HostMemory){host, rounded};
+    if (place(memory, m) == MAP_FAILED) {
+        int err = errno;
+        hostmem_unmap(memory);
+        if (m->fd < 0) {
+            return fail(err, "RAM '%s': cannot map %zu bytes: %s", m->name, size, strerror(err));
+        }
+        return fail(err, "RAM '%s': cannot map %zu bytes of fd %d: %s", m->name, size, m->fd,
+                    strerror(err));
+    }
     return 0;
 }
 
 void hostmem_unmap(HostMemory *memory)
 {
-    munmap(memory->host, memory->size);
+    munmap(memory->area, memory->area_size);
 }
 
 void hostmem_clear(uint8_t *host, size_t size, bool anonymous)

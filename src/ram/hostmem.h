@@ -7,21 +7,38 @@
 
 typedef struct HostMemory {
     uint8_t *host;
-    size_t size; /* bytes, host pages */
+    size_t size;      /* bytes, whole pages of the memory */
+    void *area;       /* the reservation that it lies in, guard pages included */
+    size_t area_size; /* bytes */
 } HostMemory;
+
+/* What to map. */
+typedef struct HostMapping {
+    const char *name; /* for the sentence */
+    hwaddr size;      /* bytes; rounded up to pages */
+    hwaddr align;     /* of the host address: a power of two; 0: what suits the size */
+    size_t page_size; /* bytes; 0: the host page */
+    int fd;           /* -1: anonymous memory */
+    hwaddr fd_offset; /* bytes, whole pages */
+    bool shared;      /* MAP_SHARED */
+    bool readonly;    /* of a file */
+    bool no_reserve;  /* MAP_NORESERVE */
+    bool synchronous; /* MAP_SYNC, where the file can */
+} HostMapping;
 
 size_t hostmem_page_size(void);
 
 /* @size rounded up to host pages; 0 if that does not fit. */
 size_t hostmem_round(hwaddr size);
 
+/* The page size of the memory that @fd gives: the huge page of a hugetlbfs, else the host page. */
+size_t hostmem_fd_page_size(int fd);
+
 /*
- * Each returns 0 or a negative errno with its sentence (base/error.h). @name is for the
- * sentence.
+ * Map with a page that cannot be touched on each side. Returns 0 or a negative errno with its
+ * sentence (base/error.h).
  */
-int hostmem_map_anonymous(HostMemory *memory, hwaddr size, const char *name);
-int hostmem_map_fd(HostMemory *memory, hwaddr size, int fd, hwaddr offset, hwaddr align,
-                   bool shared, bool readonly, const char *name);
+int hostmem_map(HostMemory *memory, const HostMapping *mapping);
 void hostmem_unmap(HostMemory *memory);
 
 /*

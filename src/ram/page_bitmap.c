@@ -99,7 +99,9 @@ static int alloc_cache(RAMBlock *block)
     if (!cache) {
         return fail_no_memory("a RAM block's second copy");
     }
-    int result = hostmem_map_anonymous(&cache->memory, block->max_length, block->idstr);
+    HostMapping mapping = {
+        .name = block->idstr, .size = block->max_length, .fd = -1, .no_reserve = true};
+    int result = hostmem_map(&cache->memory, &mapping);
     if (result) {
         free(cache);
         return result;
