@@ -66,6 +66,7 @@ int main(int argc, char **argv)
     bench_random_loads(&bench);
     bench_bulk(&bench);
     bench_mmio(&bench);
+    bench_dump(&bench);
     bench.pin = false;
     bench_readers(&bench);
     bench_prealloc(&bench);

@@ -8,12 +8,12 @@ _membus()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nhelp\n--help\n--version' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nhelp\n--help\n--version' -- "$cur"))
         return
     fi
     case $command in
     help)
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram' -- "$cur"))
         return
         ;;
     check)

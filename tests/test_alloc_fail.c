@@ -325,6 +325,16 @@ static int find(Scene *s)
     return section.mr ? 0 : -ENOMEM;
 }
 
+static int list_shareable(Scene *s)
+{
+    MemoryShareList *list = memory_share_list_create(s->memory, NULL);
+    bool made = list != NULL;
+
+    assert_true(!list || list->nr_left_out > 0);
+    memory_share_list_free(list);
+    return made ? 0 : -ENOMEM;
+}
+
 static int finalize(Scene *s)
 {
     return memory_region_finalize(&s->spare);
@@ -377,6 +387,7 @@ static const struct {
     {"address_space_cache_init", open_cache},
     {"accesses", access_all},
     {"memory_region_find", find},
+    {"memory_share_list_create", list_shareable},
     {"memory_region_finalize", finalize},
 };
 

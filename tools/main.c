@@ -12,7 +12,7 @@
 #define VERSION "0.1.0"
 
 static const Command *const commands[] = {
-    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check, &cmd_memdev,
+    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check, &cmd_ram, &cmd_memdev,
 };
 #define NR_COMMANDS (sizeof commands / sizeof *commands)
 

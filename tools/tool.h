@@ -111,6 +111,6 @@ void for_each_range(const FlatView *view,
 /* Flush standard output; EXIT_TROUBLE if it could not be written, else @status. */
 int finish_output(int status);
 
-extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check, cmd_memdev;
+extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check, cmd_ram, cmd_memdev;
 
 #endif

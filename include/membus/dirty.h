@@ -43,7 +43,8 @@ extern "C" {
 MEMBUS_EXPORT int memory_dirty_client_register(MemorySystem *ms, const char *name, Error **errp);
 /*
  * Give it back. -EINVAL if it is not registered, -EBUSY while all RAM is logged for it. Regions
- * that log it by themselves should be told not to before.
+ * that log it by themselves should be told not to before. Epochs of it may end later; what is
+ * rolled back then is nobody's.
  */
 MEMBUS_EXPORT int memory_dirty_client_unregister(MemorySystem *ms, unsigned client, Error **errp);
 /* "VGA", "CODE", "MIGRATION", the name it was registered with, or NULL. */
@@ -63,8 +64,8 @@ MEMBUS_EXPORT const char *memory_dirty_client_name(MemorySystem *ms, unsigned cl
  */
 MEMBUS_EXPORT int memory_global_dirty_log_start(MemorySystem *ms, unsigned clients, Error **errp);
 /*
- * End it. Marks stay until they are taken. -EINVAL, -EBUSY from a listener's callback, -ENOMEM
- * (logging goes on then).
+ * End it. Marks stay until they are taken. -EINVAL, -EBUSY from a listener's callback or within
+ * a transaction, -ENOMEM (logging goes on then).
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_global_dirty_log_stop(MemorySystem *ms, unsigned clients, Error **errp);
@@ -81,7 +82,7 @@ MEMBUS_EXPORT void memory_global_after_dirty_log_sync(MemorySystem *ms);
 
 typedef struct DirtyEpoch DirtyEpoch;
 
-/* Bytes in a row of one block, whole pages. Begin with DIRTY_RUN_INIT. */
+/* Bytes in a row of one block: whole pages, or up to its end. Begin with DIRTY_RUN_INIT. */
 typedef struct DirtyRun {
     RAMBlock *block;
     MemoryRegion *mr;
@@ -110,7 +111,8 @@ MEMBUS_EXPORT void dirty_epoch_rollback(DirtyEpoch *epoch);
 
 /*
  * Mark [@addr, @addr + @size - 1], offsets in @mr, for every client that logs @mr. What is not
- * in @mr is left out. Context: any thread that holds @mr alive.
+ * in @mr is left out; for what is no RAM (an alias, say) that is all. Context: any thread that
+ * holds @mr alive.
  */
 MEMBUS_EXPORT void memory_region_set_dirty(MemoryRegion *mr, hwaddr addr, hwaddr size);
 /* Whether a page of it is marked for @client. */

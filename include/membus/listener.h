@@ -35,7 +35,10 @@ struct MemoryListener {
     void (*region_add)(MemoryListener *listener, MemoryRegionSection *section);
     void (*region_del)(MemoryListener *listener, MemoryRegionSection *section);
     void (*region_nop)(MemoryListener *listener, MemoryRegionSection *section);
-    /* The section's dirty-log mask went from @old_mask to @new_mask and gained (lost) bits. */
+    /*
+     * The section's dirty-log mask went from @old_mask to @new_mask and gained (lost) bits.
+     * Marks that log_stop or region_del bring in still count for who loses its bit.
+     */
     void (*log_start)(MemoryListener *listener, MemoryRegionSection *section, int old_mask,
                       int new_mask);
     void (*log_stop)(MemoryListener *listener, MemoryRegionSection *section, int old_mask,
@@ -46,7 +49,11 @@ struct MemoryListener {
      */
     void (*log_sync)(MemoryListener *listener, MemoryRegionSection *section);
     void (*log_sync_global)(MemoryListener *listener, bool last_stage);
-    /* The section's marks were taken, and its memory will be read: log its writes afresh. */
+    /*
+     * A client took marks of the section and will read its memory: log afresh the writes that
+     * have been brought in. Those that have not stay for the next time: other clients have yet
+     * to hear of them.
+     */
     void (*log_clear)(MemoryListener *listener, MemoryRegionSection *section);
     /* All RAM is going to be logged; is not any more. false refuses, with error_set(). */
     bool (*log_global_start)(MemoryListener *listener, Error **errp);
@@ -76,16 +83,18 @@ struct MemoryListener {
 
 /*
  * Bind @listener to @as and replay the current view to it: begin, region_add, log_start,
- * coalesced_io_add for every range, eventfd_add, commit. The storage is the caller's until
- * unregistration.
- * -EBUSY if it is registered already or from a listener's callback.
+ * coalesced_io_add for every range, eventfd_add, commit; before all that log_global_start, if
+ * all RAM is being logged. The storage is the caller's until unregistration.
+ * -EBUSY if it is registered already or from a listener's callback, or what log_global_start
+ * refused with.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_listener_register(MemoryListener *listener, AddressSpace *as);
 
 /*
  * Take the view back from @listener (begin, eventfd_del, then log_stop, coalesced_io_del and
- * region_del for every range, commit) and unbind it. Does nothing if it is not registered.
+ * region_del for every range, commit, log_global_stop) and unbind it. Does nothing if it is not
+ * registered.
  * -EBUSY as above.
  * Context: machine lock.
  */

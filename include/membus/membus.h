@@ -5,6 +5,7 @@
 
 #include <membus/access.h>
 #include <membus/dirty.h>
+#include <membus/dump.h>
 #include <membus/error.h>
 #include <membus/hostmem.h>
 #include <membus/import.h>
@@ -12,6 +13,7 @@
 #include <membus/listener.h>
 #include <membus/ram.h>
 #include <membus/region.h>
+#include <membus/share.h>
 #include <membus/space.h>
 #include <membus/system.h>
 #include <membus/types.h>

@@ -26,9 +26,10 @@ extern "C" {
 /* ---- Questions. Context: any thread; the block is alive (see above). --------------- */
 
 /*
- * The block's name, unique in the machine: "NAME" of a region of the machine's own
- * (memory_system_owner()), "OWNER/NAME" of a device's, and if that is taken the lowest free of
- * "NAME#2", "NAME#3" and so on: the same for machines that are built in the same order.
+ * The block's name, unique in the machine: "OWNER/NAME" of a device's region, "NAME" of one of
+ * the machine's own (memory_system_owner()) or of an object with a path (an owner whose name
+ * begins with a slash: a memory backend), and if that is taken the lowest free of "NAME#2",
+ * "NAME#3" and so on: the same for machines that are built in the same order.
  */
 MEMBUS_EXPORT const char *qemu_ram_get_idstr(const RAMBlock *block);
 MEMBUS_EXPORT void *qemu_ram_get_host_addr(const RAMBlock *block);

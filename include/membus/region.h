@@ -307,8 +307,9 @@ MEMBUS_EXPORT int memory_region_ram_resize(MemoryRegion *mr, hwaddr newsize, Err
 
 /*
  * Ask for (or end) dirty logging of @mr by @client, 0 to DIRTY_MEMORY_NUM - 1. Listeners get
- * log_start and log_stop. -EINVAL for an unknown client or a region that is not RAM or a ROM
- * device.
+ * log_start and log_stop. A write that another thread is in the middle of meanwhile may not be
+ * marked; memory_system_drain() waits for such. -EINVAL for an unknown client or a region that
+ * is not RAM or a ROM device.
  */
 MEMBUS_EXPORT int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client);
 MEMBUS_EXPORT uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr);

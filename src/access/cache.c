@@ -49,8 +49,9 @@ static bool inside(const MemoryRegionCache *cache, hwaddr addr, hwaddr len)
 
 void address_space_cache_invalidate(MemoryRegionCache *cache, hwaddr addr, hwaddr access_len)
 {
-    if (cache->direct_write && inside(cache, addr, access_len)) {
-        ram_after_write(cache->mr->ram_block, cache->xlat + addr, access_len);
+    if (cache->direct_write && addr < cache->len) {
+        ram_after_write(cache->mr->ram_block, cache->xlat + addr,
+                        hwaddr_min(access_len, cache->len - addr));
     }
 }
 

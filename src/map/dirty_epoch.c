@@ -22,14 +22,22 @@ typedef struct EpochPart {
 } EpochPart;
 
 struct DirtyEpoch {
-    unsigned client;
+    unsigned client, serial; /* whose epoch it is, and which holder of that number */
     size_t count, max;
     EpochPart *parts; /* those with pages, by region */
 };
 
-static DirtyBits *part_bits(const DirtyEpoch *epoch, const EpochPart *part)
+static unsigned client_serial(const MemorySystem *ms, unsigned client)
 {
-    return ram_block_bits(part->mr->ram_block, epoch->client);
+    return __atomic_load_n(&ms->log_serial[client], __ATOMIC_RELAXED);
+}
+
+/* The marks of one part go back, unless who took them has gone. */
+static void put_back(const DirtyEpoch *epoch, const EpochPart *part)
+{
+    if (epoch->serial == client_serial(region_system(part->mr), epoch->client)) {
+        dirty_bits_put_back(ram_block_bits(part->mr->ram_block, epoch->client), &part->set);
+    }
 }
 
 static void epoch_free(DirtyEpoch *epoch)
@@ -52,7 +60,7 @@ void dirty_epoch_commit(DirtyEpoch *epoch)
 void dirty_epoch_rollback(DirtyEpoch *epoch)
 {
     for (size_t i = 0; epoch && i < epoch->count; i++) {
-        dirty_bits_put_back(part_bits(epoch, &epoch->parts[i]), &epoch->parts[i].set);
+        put_back(epoch, &epoch->parts[i]);
     }
     dirty_epoch_commit(epoch);
 }
@@ -74,12 +82,16 @@ static EpochPart *next_part(DirtyEpoch *epoch)
     return &epoch->parts[epoch->count];
 }
 
-/* Take pages @first to @last of @mr's block. Context: machine lock held. */
+/*
+ * Take pages @first to @last of @mr's block, as far as it is in use: what is above its length
+ * is dirty again when it grows. Context: machine lock held.
+ */
 static int take_pages(DirtyEpoch *epoch, MemoryRegion *mr, uint64_t first, uint64_t last)
 {
     DirtyBits *bits = ram_block_bits(mr->ram_block, epoch->client);
 
-    if (!bits || !dirty_bits_may_have_some(bits)) {
+    last = hwaddr_min(last, (mr->ram_block->used_length - 1) >> DIRTY_PAGE_BITS);
+    if (!bits || first > last || !dirty_bits_may_have_some(bits)) {
         return 0;
     }
     EpochPart *part = next_part(epoch);
@@ -101,7 +113,7 @@ static int take_all_blocks(DirtyEpoch *epoch, MemorySystem *ms)
     int result = 0;
 
     for (RAMBlock *block = NULL; !result && (block = ram_list_next(&ms->ram, block));) {
-        result = take_pages(epoch, block->mr, 0, (block->max_length - 1) >> DIRTY_PAGE_BITS);
+        result = take_pages(epoch, block->mr, 0, UINT64_MAX);
     }
     return result;
 }
@@ -145,6 +157,7 @@ DirtyEpoch *memory_dirty_take(MemorySystem *ms, unsigned client, Error **errp)
         result = fail_no_memory("a set of dirty pages");
     } else {
         epoch->client = client;
+        epoch->serial = client_serial(ms, client);
         listeners_log_sync(ms, NULL, false);
         result = take_all_blocks(epoch, ms);
         if (!result) {
@@ -162,16 +175,18 @@ DirtyEpoch *memory_dirty_take(MemorySystem *ms, unsigned client, Error **errp)
 
 bool dirty_epoch_next(const DirtyEpoch *epoch, DirtyRun *run)
 {
-    uint64_t first = (run->offset + run->size) >> DIRTY_PAGE_BITS, last;
+    uint64_t first = (run->offset + run->size + DIRTY_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS, last;
 
     for (size_t i = run->part; i < epoch->count; i++, first = 0) {
         MemoryRegion *mr = epoch->parts[i].mr;
         if (dirty_set_next(&epoch->parts[i].set, &first, &last)) {
+            hwaddr offset = first << DIRTY_PAGE_BITS;
             *run = (DirtyRun){
                 .block = mr->ram_block,
                 .mr = mr,
-                .offset = first << DIRTY_PAGE_BITS,
-                .size = (last - first + 1) << DIRTY_PAGE_BITS,
+                .offset = offset,
+                .size = hwaddr_min((last - first + 1) << DIRTY_PAGE_BITS,
+                                   mr->ram_block->max_length - offset),
                 .part = i,
             };
             return true;

@@ -23,26 +23,39 @@ static int add_clients(RAMBlock *block, unsigned clients)
     return result;
 }
 
-int region_update_log(MemoryRegion *mr)
+static void set_log_mask(RAMBlock *block, unsigned mask)
+{
+    __atomic_store_n(&block->log_mask, (uint8_t)mask, __ATOMIC_RELEASE);
+}
+
+void region_update_log(MemoryRegion *mr)
 {
     RAMBlock *block = mr->ram_block;
     uint8_t mask = memory_region_get_dirty_log_mask(mr);
-    int result = block ? add_clients(block, mask) : 0;
 
-    if (block && !result) {
-        __atomic_store_n(&block->log_mask, mask, __ATOMIC_RELEASE);
+    if (!block || block->log_mask == mask) {
+        return;
     }
-    return result;
+    set_log_mask(block, block->log_mask | mask);
+    region_system(mr)->log_ends |= block->log_mask != mask;
 }
 
-static int update_all_blocks(MemorySystem *ms)
+void log_transaction_ended(MemorySystem *ms)
 {
-    int result = 0;
-
-    for (RAMBlock *block = NULL; !result && (block = ram_list_next(&ms->ram, block));) {
-        result = region_update_log(block->mr);
+    if (!ms->log_ends) {
+        return;
     }
-    return result;
+    ms->log_ends = false;
+    for (RAMBlock *block = NULL; (block = ram_list_next(&ms->ram, block));) {
+        set_log_mask(block, memory_region_get_dirty_log_mask(block->mr));
+    }
+}
+
+static void update_all_blocks(MemorySystem *ms)
+{
+    for (RAMBlock *block = NULL; (block = ram_list_next(&ms->ram, block));) {
+        region_update_log(block->mr);
+    }
 }
 
 int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client)
@@ -126,6 +139,7 @@ int memory_dirty_client_unregister(MemorySystem *ms, unsigned client, Error **er
     } else {
         free(ms->log_clients[client]);
         ms->log_clients[client] = NULL;
+        __atomic_fetch_add(&ms->log_serial[client], 1, __ATOMIC_RELAXED);
     }
     machine_unlock(ms);
     return error_pass(errp, result);
@@ -152,6 +166,16 @@ static int check_clients(MemorySystem *ms, unsigned clients)
     return clients ? 0 : fail(EINVAL, "logging all RAM needs a dirty-memory client");
 }
 
+static int make_bits(MemorySystem *ms, unsigned clients)
+{
+    int result = 0;
+
+    for (RAMBlock *block = NULL; !result && (block = ram_list_next(&ms->ram, block));) {
+        result = add_clients(block, clients);
+    }
+    return result;
+}
+
 /* Have all ranges rendered with what logs all RAM being @mask; on an error it is as before. */
 static int show_log_mask(MemorySystem *ms, unsigned mask)
 {
@@ -162,11 +186,9 @@ static int show_log_mask(MemorySystem *ms, unsigned mask)
         return result;
     }
     ms->global_log_mask = (uint8_t)mask;
-    result = update_all_blocks(ms);
-    if (!result) {
-        map_damage_everything(ms);
-        result = map_edit_end(ms);
-    }
+    update_all_blocks(ms);
+    map_damage_everything(ms);
+    result = map_edit_end(ms);
     if (result) {
         ms->global_log_mask = before;
         update_all_blocks(ms);
@@ -183,11 +205,12 @@ static int start(MemorySystem *ms, unsigned clients)
     if (result || (before | clients) == before) {
         return result;
     }
-    if (!before) {
+    result = make_bits(ms, clients);
+    if (!result && !before) {
         result = listeners_log_global_start(ms);
-        if (result) {
-            return result;
-        }
+    }
+    if (result) {
+        return result;
     }
     result = show_log_mask(ms, before | clients);
     if (result && !before) {
@@ -209,7 +232,8 @@ int memory_global_dirty_log_start(MemorySystem *ms, unsigned clients, Error **er
     int result = start(ms, clients);
     machine_unlock(ms);
     if (!result) {
-        rcu_wait(); /* for writers that still see a view without it */
+        rcu_wait();         /* for writers that still see a view without it */
+        sync_fence_heavy(); /* and those outside sections: they have written, or see the mask */
     }
     return error_pass(errp, result);
 }
@@ -221,6 +245,9 @@ static int stop(MemorySystem *ms, unsigned clients)
 
     if (result || !(before & clients)) {
         return result;
+    }
+    if (ms->transaction_depth) {
+        return fail(EBUSY, "logging of all RAM cannot end within a transaction");
     }
     result = show_log_mask(ms, before & ~clients);
     if (!result && !ms->global_log_mask) {

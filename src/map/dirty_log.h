@@ -9,11 +9,13 @@
 #include <membus/dirty.h>
 
 /*
- * Bring what the access path marks for @mr's block in line with who logs it, making the bits
- * that are missing. Returns 0 or -ENOMEM; taking clients away cannot fail.
+ * Bring what the access path marks for @mr's block in line with who logs it: at once for who is
+ * new and has bits; when the transaction has ended for who is not to log it any more, since it
+ * may end otherwise, and listeners that are told may have marks to bring in.
  * Context: machine lock held.
  */
-int region_update_log(MemoryRegion *mr);
+void region_update_log(MemoryRegion *mr);
+void log_transaction_ended(MemorySystem *ms);
 
 /* Runs of pages of a region, from page *@first on; false if there are no more. */
 typedef struct TakenPages {
@@ -27,5 +29,8 @@ void listeners_log_after_sync(MemorySystem *ms);
 void listeners_log_clear(MemorySystem *ms, const TakenPages *taken);
 int listeners_log_global_start(MemorySystem *ms);
 void listeners_log_global_stop(MemorySystem *ms);
+/* The same for one that is being registered (unregistered) while all RAM is logged. */
+int listener_log_global_start(MemoryListener *listener);
+void listener_log_global_stop(MemoryListener *listener);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "map/dirty_log.h"
 #include "map/lineage.h"
 #include "map/listeners.h"
 
@@ -330,6 +331,13 @@ static void take_back_all_ranges(AddressSpace *alone)
     flatview_compare(alone->view, nothing, take_back, &telling);
 }
 
+static void let_go(MemoryListener *listener)
+{
+    tell_alone(listener, listener->address_space, take_back_all_ranges);
+    listener_log_global_stop(listener);
+    unbind(listener);
+}
+
 int memory_listener_register(MemoryListener *listener, AddressSpace *as)
 {
     MemorySystem *ms = as->ms;
@@ -343,7 +351,12 @@ int memory_listener_register(MemoryListener *listener, AddressSpace *as)
                       listener->name ? listener->name : "");
     } else {
         bind(listener, as);
-        tell_alone(listener, as, tell_all_ranges);
+        result = listener_log_global_start(listener);
+        if (!result) {
+            tell_alone(listener, as, tell_all_ranges);
+        } else {
+            unbind(listener);
+        }
     }
     machine_unlock(ms);
     return result;
@@ -362,8 +375,7 @@ int memory_listener_unregister(MemoryListener *listener)
         machine_unlock(ms);
         return fail(EBUSY, "a listener cannot be unregistered from a listener's callback");
     }
-    tell_alone(listener, as, take_back_all_ranges);
-    unbind(listener);
+    let_go(listener);
     machine_unlock(ms);
     return 0;
 }
@@ -371,7 +383,6 @@ int memory_listener_unregister(MemoryListener *listener)
 void listeners_drop_all(AddressSpace *as)
 {
     while (as->last_listener) {
-        tell_alone(as->last_listener, as, take_back_all_ranges);
-        unbind(as->last_listener);
+        let_go(as->last_listener);
     }
 }

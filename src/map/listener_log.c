@@ -123,21 +123,30 @@ static void stop_until(MemorySystem *ms, const MemoryListener *end)
     }
 }
 
+static int start_one(MemoryListener *l)
+{
+    Error *err = NULL;
+
+    if (!l->log_global_start || l->log_global_start(l, &err)) {
+        return 0;
+    }
+    int result =
+        fail(err ? -error_get_errno(err) : EIO,
+             "listener '%s' of address space '%s' cannot log all RAM: %s", l->name ? l->name : "",
+             l->address_space->name, err ? error_get_pretty(err) : "no reason");
+    error_free(err);
+    return result;
+}
+
 static int start_all(MemorySystem *ms)
 {
     for (AddressSpace *as = ms->first_space; as; as = as->next) {
         for (MemoryListener *l = as->first_listener; l; l = l->next) {
-            Error *err = NULL;
-            if (!l->log_global_start || l->log_global_start(l, &err)) {
-                continue;
+            int result = start_one(l);
+            if (result) {
+                stop_until(ms, l);
+                return result;
             }
-            int reason = err ? -error_get_errno(err) : EIO;
-            int result =
-                fail(reason, "listener '%s' of address space '%s' cannot log all RAM: %s",
-                     l->name ? l->name : "", as->name, err ? error_get_pretty(err) : "no reason");
-            error_free(err);
-            stop_until(ms, l);
-            return result;
         }
     }
     return 0;
@@ -160,4 +169,28 @@ void listeners_log_global_stop(MemorySystem *ms)
     ms->notifying = true;
     stop_until(ms, NULL);
     ms->notifying = outer;
+}
+
+int listener_log_global_start(MemoryListener *listener)
+{
+    MemorySystem *ms = listener->address_space->ms;
+
+    if (!ms->global_log_mask) {
+        return 0;
+    }
+    ms->notifying = true;
+    int result = start_one(listener);
+    ms->notifying = false;
+    return result;
+}
+
+void listener_log_global_stop(MemoryListener *listener)
+{
+    MemorySystem *ms = listener->address_space->ms;
+
+    if (ms->global_log_mask && listener->log_global_stop) {
+        ms->notifying = true;
+        listener->log_global_stop(listener);
+        ms->notifying = false;
+    }
 }

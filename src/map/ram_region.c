@@ -10,6 +10,12 @@
 #include <errno.h>
 #include <inttypes.h>
 
+/* The board is none, nor is an object with a path, such as a memory backend. */
+static bool is_device(const MemoryOwner *owner)
+{
+    return owner != owner->ms->board && owner->name[0] != '/';
+}
+
 int region_init_ram(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
                     RAMBlockConfig config)
 {
@@ -19,7 +25,7 @@ int region_init_ram(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwad
         return result;
     }
     machine_lock(owner->ms);
-    config.owner = owner == owner->ms->board ? NULL : owner->name;
+    config.owner = is_device(owner) ? owner->name : NULL;
     config.name = mr->name;
     config.used_length = config.flags & RAM_PREALLOC ? size : hostmem_round(size);
     config.max_length = config.max_length ? config.max_length : config.used_length;

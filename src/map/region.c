@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "map/dirty_log.h"
 #include "map/edit.h"
 #include "map/ops.h"
 #include "map/signals.h"

@@ -54,8 +54,10 @@ struct MemorySystem {
     pthread_cond_t all_finalised;
 
     RamList ram;
-    uint8_t global_log_mask;             /* clients that log all RAM */
-    char *log_clients[DIRTY_MEMORY_NUM]; /* names of the registered ones */
+    uint8_t global_log_mask;               /* clients that log all RAM */
+    bool log_ends;                         /* a block loses clients when the transaction ends */
+    char *log_clients[DIRTY_MEMORY_NUM];   /* names of the registered ones */
+    unsigned log_serial[DIRTY_MEMORY_NUM]; /* how many had the number before; atomic */
     struct HostMemoryBackend *first_backend, *last_backend;
 };
 

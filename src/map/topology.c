@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/range.h"
+#include "map/dirty_log.h"
 #include "map/lineage.h"
 #include "map/listeners.h"
 #include "map/render.h"
@@ -327,6 +328,7 @@ int map_edit_end(MemorySystem *ms)
         ms->transaction_depth--;
         if (outermost) {
             ram_resizes_committed(ms);
+            log_transaction_ended(ms);
         }
         machine_unlock(ms);
     }
@@ -336,7 +338,9 @@ int map_edit_end(MemorySystem *ms)
 void map_edit_cancel(MemorySystem *ms)
 {
     forget_damage(ms);
-    ms->transaction_depth--;
+    if (--ms->transaction_depth == 0) {
+        log_transaction_ended(ms);
+    }
     machine_unlock(ms);
 }
 

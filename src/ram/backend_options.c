@@ -10,7 +10,6 @@
 #include "base/text.h"
 #include "ram/option_values.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -260,13 +259,10 @@ int host_memory_config_parse(const char *options, HostMemoryConfig *config, char
 
 static bool well_formed(const char *id)
 {
-    if (!isalpha((unsigned char)*id)) {
-        return false;
-    }
-    while (isalnum((unsigned char)*id) || (*id && strchr("-._", *id))) {
-        id++;
-    }
-    return !*id;
+    static const char characters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+
+    return strspn(id, characters) == strlen(id) && *id && memchr(characters, *id, 52);
 }
 
 bool backend_config_shares(const HostMemoryConfig *config)

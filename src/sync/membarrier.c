@@ -20,7 +20,7 @@ __attribute__((constructor)) static void register_with_kernel(void)
 void sync_fence_heavy(void)
 {
     if (sync_has_membarrier && !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {
-        register_with_kernel(); /* a child after fork(2) is not registered */
+        register_with_kernel(); /* in case a child of fork(2) must do so itself */
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);

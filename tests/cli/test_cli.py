@@ -17,7 +17,7 @@ import unittest
 from collections import Counter
 
 MEMBUS, SOURCE = None, None
-COMMANDS = ["tree", "flat", "find", "diff", "check"]
+COMMANDS = ["tree", "flat", "find", "diff", "check", "ram"]
 
 
 def membus(*args, stdin=None, cwd=None, **env):
@@ -424,6 +424,70 @@ class Find(unittest.TestCase):
             self.assertEqual((winner["region"], winner["type"]), (shown["name"], shown["type"]))
             self.assertEqual(int(winner["offset"], 16) - int(shown["offset"], 16),
                              int(shown["last"], 16) - int(shown["first"], 16))
+
+
+class Ram(unittest.TestCase):
+    LINE = re.compile(r"  (\w{16})-(\w{16}) \(prio -?\d+, ((?:nv-)?(?:ram|rom|romd|ramd))\): (.*?)(?: @(\w{16}))?$")
+
+    def test_text(self):
+        code, out, err = membus("ram", "-", stdin=SMALL.replace("ram): sram", "rom): sram").encode())
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out, """ram: ram, 4 KiB
+  memory
+    0000000000000000-0000000000000fff @0000000000000000 (ram, 4 KiB)
+sram: rom, 256 bytes
+  memory
+    0000000000003000-00000000000030ff @0000000000000000 (rom, 256 bytes)
+buffer: ram, 256 bytes
+  dma
+    0000000000000000-00000000000000ff @0000000000000000 (ram, 256 bytes)
+
+memory: 4352 bytes in 2 ranges, 256 bytes of it read-only
+dma: 256 bytes in 1 range
+""")
+        code, out, _ = membus("ram", "-", "--as", "dma", stdin=SMALL.encode())
+        self.assertEqual((code, out.count("\n"), "buffer" in out, "sram" in out), (0, 5, True, False))
+
+    def test_hidden_and_disabled(self):
+        text = SMALL.replace("(prio 0, i/o): uart", "(prio 0, ram): uart [disabled]").replace(
+            "00020ff (prio 0", "00020ff (prio 1").replace("00030ff (prio 0, ram): sram",
+                                                          "00030ff (prio 0, ram): sram\n"
+                                                          "    0000000000003000-00000000000030ff (prio 9, i/o): lid")
+        code, out, err = membus("ram", "-", stdin=text.encode())
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("uart: ram, 256 bytes\n  not visible\n", out)
+        self.assertIn("sram: ram, 256 bytes\n  not visible\n", out)
+        self.assertIn("memory: 4 KiB in 1 range\n", out)
+
+    def test_agrees_with_the_flat_view(self):
+        compared = 0
+        for case in cases():
+            with self.subTest(case_name(case)):
+                wanted = {}
+                for space, views_of_it in ranges_by_space((case / "flat.txt").read_text()).items():
+                    wanted[space] = sorted(sorted(match.group(1, 2, 3, 4) + (match.group(5) or "0" * 16,)
+                                                  for match in map(self.LINE.match, lines) if match)
+                                           for lines in views_of_it)
+                code, out, err = membus("ram", "--json", case / "tree.txt", "--flat", case / "flat.txt")
+                self.assertEqual((code, err), (0, ""))
+                result = json.loads(out)
+                found = {}
+                for space in result["spaces"]:
+                    shown = sorted((r["first"][2:], r["last"][2:], r["type"], region["name"], r["offset"][2:])
+                                   for region in result["regions"] for seen in region["seen"]
+                                   for r in seen["ranges"] if seen["names"] == space["names"])
+                    size = sum(int(last, 16) - int(first, 16) + 1 for first, last, *_ in shown)
+                    readonly = sum(int(last, 16) - int(first, 16) + 1 for first, last, kind, *_ in shown
+                                   if kind.endswith(("rom", "romd")))
+                    self.assertEqual((space["ranges"], int(space["size"], 16), int(space["readonly"], 16)),
+                                     (len(shown), size, readonly))
+                    for name in space["names"]:
+                        found.setdefault(name, []).append(shown)
+                for name, shown in found.items():
+                    if len(set(map(tuple, wanted[name]))) == len(wanted[name]) == len(shown):
+                        self.assertEqual(sorted(shown), wanted[name])
+                        compared += 1
+        self.assertGreater(compared, 20)
 
 
 class Diff(unittest.TestCase):
