@@ -8,16 +8,27 @@ _membus()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nhelp\n--help\n--version' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nmemdev\nhelp\n--help\n--version' -- "$cur"))
         return
     fi
     case $command in
     help)
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nmemdev' -- "$cur"))
         return
         ;;
     check)
         options=$'--as\n--json\n--help'
+        ;;
+    memdev)
+        if [[ $prev == --touch ]]; then
+            COMPREPLY=($(compgen -W "all" -- "$cur"))
+        elif [[ $cur == -* ]]; then
+            COMPREPLY=($(compgen -W $'--touch\n--json\n--help' -- "$cur"))
+        else
+            compopt -o nospace 2>/dev/null
+            COMPREPLY=($(compgen -W $'memory-backend-ram,\nmemory-backend-file,\nmemory-backend-memfd,\nmemory-backend-shm,\nmemory-backend-fd,' -- "$cur"))
+        fi
+        return
         ;;
     *)
         options=$'--flat\n--as\n--json\n--help'

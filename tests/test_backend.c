@@ -18,7 +18,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-/* ---- The memory of each kind ------------------------------------------------------------- */
+/* ---- The memory of each kind --------------------------------------------------- */
 
 static void every_kind(void **state)
 {
@@ -104,6 +104,7 @@ static void check_guards(RAMBlock *block)
     assert_false(places_touchable(host - 4096));
     assert_false(places_touchable(host + size));
     assert_false(places_touchable(host + size + 4095));
+    assert_true(places_is_guard(host - 4096) && places_is_guard(host + size));
 }
 
 static void guard_pages(void **state)
@@ -229,7 +230,7 @@ static void more_than_the_host_has(void **state)
     machine_end(ms);
 }
 
-/* ---- Huge pages and nodes -------------------------------------------------------------------- */
+/* ---- Huge pages and nodes ------------------------------------------------------ */
 
 static bool read_pool(size_t kib, const char *what, unsigned long *value)
 {

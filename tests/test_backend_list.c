@@ -12,7 +12,7 @@
 
 #include "support/backends.h"
 
-/* ---- The machine's backends ------------------------------------------------------ */
+/* ---- The machine's backends ---------------------------------------------------- */
 
 static bool collect(HostMemoryBackend *backend, void *opaque)
 {
@@ -58,6 +58,46 @@ static void the_list(void **state)
     OK(host_memory_backend_destroy(NULL, NULL));
     machine_end(ms);
     machine_end(other);
+}
+
+/* While one is being filled another takes its id, and nothing is left of the first. */
+static void overtake(hwaddr done, hwaddr total, void *opaque)
+{
+    MemorySystem *ms = opaque;
+
+    assert_false(memory_system_locked(ms));
+    if (done == total) {
+        make(ms, "memory-backend-ram,id=m0,size=4K");
+    }
+}
+
+static void the_faster_one_has_the_id(void **state)
+{
+    MemorySystem *ms = machine_start();
+    HostMemoryConfig config = HOST_MEMORY_CONFIG_INIT;
+    char dir[64], path[80];
+    Error *err = NULL;
+    unsigned fds = places_open_fds();
+
+    (void)state;
+    places_make_dir(dir);
+    snprintf(path, sizeof path, "%s/ram", dir);
+    config.kind = HOST_MEMORY_FILE;
+    config.id = "m0";
+    config.size = 65536;
+    config.mem_path = path;
+    config.share = config.prealloc = true;
+    config.progress = overtake;
+    config.progress_opaque = ms;
+    assert_null(host_memory_backend_create_config(ms, &config, &err));
+    assert_int_equal(error_get_errno(err), -EEXIST);
+    assert_string_equal(error_get_pretty(err),
+                        "RAM 'm0': there is a memory backend of this id already");
+    error_free(err);
+    assert_int_equal(places_open_fds(), fds);
+    places_remove_dir(dir); /* no file is in it */
+    end(ms, host_memory_backend_find(ms, "m0"));
+    machine_end(ms);
 }
 
 static void busy(HostMemoryBackend *backend, const char *sentence)
@@ -119,7 +159,7 @@ static void memory_outlives_its_backend(void **state)
     machine_end(ms);
 }
 
-/* ---- Out of descriptors ---------------------------------------------------------- */
+/* ---- Out of descriptors -------------------------------------------------------- */
 
 static void no_descriptors(void **state)
 {
@@ -166,9 +206,8 @@ static void no_descriptors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_list),
-        cmocka_unit_test(who_has_it),
-        cmocka_unit_test(memory_outlives_its_backend),
+        cmocka_unit_test(the_list),       cmocka_unit_test(the_faster_one_has_the_id),
+        cmocka_unit_test(who_has_it),     cmocka_unit_test(memory_outlives_its_backend),
         cmocka_unit_test(no_descriptors),
     };
 

@@ -16,7 +16,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
-/* ---- Sizes ----------------------------------------------------------------------- */
+/* ---- Sizes --------------------------------------------------------------------- */
 
 static void sizes(void **state)
 {
@@ -99,7 +99,7 @@ static void sizes(void **state)
     }
 }
 
-/* ---- Good text ------------------------------------------------------------------- */
+/* ---- Good text ----------------------------------------------------------------- */
 
 static HostMemoryConfig parsed(const char *options, char **storage)
 {
@@ -177,7 +177,7 @@ static void defaults(void **state)
     }
 }
 
-/* ---- Bad text -------------------------------------------------------------------- */
+/* ---- Bad text ------------------------------------------------------------------ */
 
 #define RAM "memory-backend-ram,id=m0,size=8K"
 #define MEMFD "memory-backend-memfd,id=m0,size=8K"
@@ -289,7 +289,7 @@ static void null_is_refused(void **state)
     REFUSED(-EINVAL, host_memory_config_parse(NULL, &config, &storage, NULL));
 }
 
-/* ---- Configs that a program fills ------------------------------------------------ */
+/* ---- Configs that a program fills ---------------------------------------------- */
 
 static void wrong_configs(void **state)
 {
@@ -342,7 +342,7 @@ static void wrong_configs(void **state)
     machine_end(ms);
 }
 
-/* ---- Anything at all ------------------------------------------------------------- */
+/* ---- Anything at all ----------------------------------------------------------- */
 
 /* It is either good or has one printable sentence. */
 static void check_any(const char *options)

@@ -26,7 +26,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-/* ---- All of it ------------------------------------------------------------------- */
+/* ---- All of it ----------------------------------------------------------------- */
 
 typedef struct Told {
     pthread_t thread;
@@ -104,7 +104,7 @@ static void contents_stay(void **state)
     machine_end(ms);
 }
 
-/* ---- Without MADV_POPULATE ------------------------------------------------------- */
+/* ---- Without MADV_POPULATE ----------------------------------------------------- */
 
 static void page_by_page(void **state)
 {
@@ -144,7 +144,7 @@ static void page_by_page(void **state)
     close(fd);
 }
 
-/* ---- Too little ------------------------------------------------------------------ */
+/* ---- Too little ---------------------------------------------------------------- */
 
 static uint64_t meminfo(const char *key)
 {
@@ -265,7 +265,7 @@ static void a_full_disk(void **state)
     umount(small_disk);
 }
 
-/* ---- What is available, on hosts that are made up -------------------------------- */
+/* ---- What is available, on hosts that are made up ------------------------------ */
 
 static void put(const char *root, const char *path, const char *text)
 {

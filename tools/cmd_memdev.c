@@ -5,7 +5,7 @@
  *     $ membus memdev memory-backend-memfd,id=m0,size=1G,prealloc=on
  *     m0: memory-backend-memfd, 1 GiB, shared
  *       preallocated: 1 GiB in 0.31 s, 3.2 GiB/s
- *       resident: 1 GiB, in pages of 4 KiB
+ *       resident: 1 GiB in pages of 4 KiB
  */
 #include "memory.h"
 #include "tool.h"
@@ -36,7 +36,7 @@ static double now(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* ---- What the host offers ------------------------------------------------------------ */
+/* ---- What the host offers ------------------------------------------------------ */
 
 static json_t *json_bytes(uint64_t bytes)
 {
@@ -127,7 +127,7 @@ static int host_as_text(const Options *options, const HostFacts *facts)
     return finish_output(EXIT_SAME);
 }
 
-/* ---- Preallocation -------------------------------------------------------------------- */
+/* ---- Preallocation ------------------------------------------------------------- */
 
 typedef struct Progress {
     bool bar, quiet;
@@ -167,7 +167,7 @@ static void show_progress(hwaddr done, hwaddr total, void *opaque)
     }
 }
 
-/* ---- Touching --------------------------------------------------------------------------- */
+/* ---- Touching ------------------------------------------------------------------ */
 
 /* A file's memory may end under our feet: SIGBUS is then how the kernel says so. */
 static sigjmp_buf no_page;
@@ -225,7 +225,7 @@ static bool parse_touch(const char *text, uint64_t *size)
     return true;
 }
 
-/* ---- A try ------------------------------------------------------------------------------- */
+/* ---- A try --------------------------------------------------------------------- */
 
 typedef struct Try {
     const HostMemoryConfig *config;
@@ -239,11 +239,6 @@ typedef struct Try {
 static double rate(uint64_t bytes, double seconds)
 {
     return (double)bytes / (seconds > 0 ? seconds : 1e-9) / (1 << 30);
-}
-
-static uint64_t transparent(const MappingFacts *facts)
-{
-    return facts->huge_anonymous + facts->huge_shmem + facts->huge_file;
 }
 
 static json_t *json_mapping(const Try *t)
@@ -281,31 +276,28 @@ static int try_as_json(const Try *t)
                       EXIT_SAME);
 }
 
-static void print_pages(const MappingFacts *f)
+static void print_part(bool *any, uint64_t bytes, const char *what, uint64_t page)
 {
-    uint64_t huge = transparent(f);
-    uint64_t small = f->resident > huge ? f->resident - huge : 0;
-    HostFacts host;
-
-    host_facts_read(&host);
-    if (f->hugetlb) {
-        printf(", %s of the pool of %s pages", show_size(f->hugetlb).text,
-               show_size(f->kernel_page).text);
-    }
-    if (small) {
-        printf(", %s in pages of %s", show_size(small).text, show_size(f->kernel_page).text);
-    }
-    if (huge) {
-        printf(", %s in transparent huge pages of %s", show_size(huge).text,
-               show_size(host.thp_page).text);
+    if (bytes) {
+        printf("%s%s in %s of %s", *any ? ", " : "", show_size(bytes).text, what,
+               show_size(page).text);
+        *any = true;
     }
 }
 
 static void print_mapping(const MappingFacts *f)
 {
-    printf("  resident: %s", show_size(f->resident + f->hugetlb).text);
-    print_pages(f);
-    putchar('\n');
+    uint64_t huge = f->huge_anonymous + f->huge_shmem + f->huge_file;
+    uint64_t small = f->resident > huge ? f->resident - huge : 0;
+    HostFacts host;
+    bool any = false;
+
+    host_facts_read(&host);
+    fputs("  resident: ", stdout);
+    print_part(&any, f->hugetlb, "pages from the pool", f->kernel_page);
+    print_part(&any, huge, "transparent huge pages", host.thp_page);
+    print_part(&any, small, "pages", f->kernel_page);
+    puts(any ? "" : "nothing");
     printf("  page sizes: kernel %s, MMU %s\n", show_size(f->kernel_page).text,
            show_size(f->mmu_page).text);
     if (f->locked) {

@@ -54,6 +54,30 @@ MEMBUS_EXPORT const char *mtree_type(const MemoryRegion *mr, bool readonly, bool
 MEMBUS_EXPORT size_t mtree_format_section(char *buf, size_t size,
                                           const MemoryRegionSection *section);
 
+/* ---- Memory as text --------------------------------------------------------------- */
+
+/*
+ * Print @ms's memory devices, by address, as QEMU's `info memory-devices` does. Returns 0 or -EIO.
+ * Context: machine lock.
+ */
+MEMBUS_EXPORT int memory_devices_print(MemorySystem *ms, FILE *out);
+
+/*
+ * Print @ms's memory backends, in the order of making, as QEMU's `info memdev` does (its own order
+ * is none). Returns 0 or -EIO.
+ * Context: machine lock.
+ */
+MEMBUS_EXPORT int memdev_print(MemorySystem *ms, FILE *out);
+
+#define RAMBLOCK_PRINT_HOST (1U << 0) /* host addresses and ro/rw, as newer versions print */
+
+/*
+ * Print @ms's RAM blocks, largest first, as QEMU's `info ramblock` does. @flags: RAMBLOCK_PRINT_*.
+ * Returns 0, -EIO or -ENOMEM.
+ * Context: machine lock.
+ */
+MEMBUS_EXPORT int ramblock_print(MemorySystem *ms, FILE *out, unsigned flags);
+
 /* ---- Explaining an address ------------------------------------------------------ */
 
 /* One step of the way from an address space's root to a region. */

@@ -11,7 +11,9 @@
 #include <membus/import.h>
 #include <membus/inspect.h>
 #include <membus/listener.h>
+#include <membus/memory_device.h>
 #include <membus/ram.h>
+#include <membus/ram_discard.h>
 #include <membus/region.h>
 #include <membus/share.h>
 #include <membus/space.h>

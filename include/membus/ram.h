@@ -54,6 +54,27 @@ MEMBUS_EXPORT MemoryRegion *qemu_ram_get_region(const RAMBlock *block);
  */
 MEMBUS_EXPORT MemoryRegion *qemu_ram_ref_region(RAMBlock *block);
 
+/* ---- The memory itself -------------------------------------------------------------- */
+
+/*
+ * Give the pages of the @length bytes at @start of @block back to the host; read again, they are
+ * zero, or what the file of a private mapping holds. Both are multiples of qemu_ram_pagesize().
+ * Returns 0; -EINVAL misaligned or not within the used length; -ENOTSUP for memory that is the
+ * caller's or read-only; else as madvise(2) with MADV_REMOVE (shared) or MADV_DONTNEED.
+ * Context: any thread; @block is kept alive by the caller.
+ */
+MEMBUS_EXPORT int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr length);
+
+/*
+ * Make the @length bytes at @start of @block durable: with the CPU's cache write-back where the
+ * block is persistent memory (RAM_PMEM, and the file can be mapped with MAP_SYNC), else with
+ * msync(2). Covers what was stored before the call.
+ * Returns 0; -EINVAL not within the used length; -ENOTSUP for private memory, which has nowhere
+ * to be written to; else as msync(2).
+ * Context: any thread; may block; @block is kept alive by the caller.
+ */
+MEMBUS_EXPORT int ram_block_writeback(RAMBlock *block, hwaddr start, hwaddr length);
+
 /* ---- The list ---------------------------------------------------------------------- */
 
 /*

@@ -118,6 +118,7 @@ struct MemoryRegion {
     IntervalNode *aliases;       /* index of the aliases of this region */
     struct ViewLineage *lineage; /* the views rendered from this region */
     AddressSpace *spaces;        /* address spaces with this root */
+    struct RamDiscardManager *discard_manager; /* NULL: all of it is populated */
 
     /* life */
     MemoryRegion *owner_prev, *owner_next;
@@ -188,9 +189,10 @@ MEMBUS_EXPORT int memory_region_init_ram_from_fd(MemoryRegion *mr, MemoryOwner *
                                                  int fd, hwaddr offset, Error **errp);
 
 /*
- * RAM from the file @path, created or grown to @size if shorter, at @offset (bytes, host-page
- * aligned). @align: alignment of the host address, a power of two, 0 for the host page. Errors
- * as open(2), ftruncate(2), mmap(2), and -EINVAL.
+ * RAM from the file @path (in a directory: an unnamed one), created or grown to @size if shorter,
+ * at @offset (bytes, host-page aligned). @align: alignment of the host address, a power of two, 0
+ * for what suits the size. Errors as open(2), ftruncate(2), mmap(2), and -EINVAL; the file is then
+ * as it was.
  */
 MEMBUS_EXPORT int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner,
                                                    const char *name, hwaddr size, hwaddr align,

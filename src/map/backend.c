@@ -116,7 +116,7 @@ static int make_region(HostMemoryBackend *backend, MemorySystem *ms, const Backi
     return 0;
 }
 
-/* ---- The machine's list -------------------------------------------------------------- */
+/* ---- The machine's list -------------------------------------------------------- */
 
 static void link_last(MemorySystem *ms, HostMemoryBackend *backend)
 {
@@ -158,7 +158,7 @@ bool host_memory_backend_for_each(MemorySystem *ms,
     return stopped;
 }
 
-/* ---- Making and ending ---------------------------------------------------------------- */
+/* ---- Making and ending --------------------------------------------------------- */
 
 static int check_new(MemorySystem *ms, const HostMemoryConfig *config)
 {
@@ -258,7 +258,7 @@ int host_memory_backend_destroy(HostMemoryBackend *backend, Error **errp)
     return error_pass(errp, result);
 }
 
-/* ---- Who has it -------------------------------------------------------------------------- */
+/* ---- Who has it ---------------------------------------------------------------- */
 
 int host_memory_backend_claim(HostMemoryBackend *backend, const char *who, Error **errp)
 {

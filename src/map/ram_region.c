@@ -181,6 +181,8 @@ int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner, const
     }
     if (result) {
         hostfile_undo(&file);
+    } else if (file.named) {
+        mr->ram_block->flags |= RAM_NAMED_FILE;
     }
     return error_pass(errp, result);
 }

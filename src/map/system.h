@@ -59,6 +59,7 @@ struct MemorySystem {
     char *log_clients[DIRTY_MEMORY_NUM];   /* names of the registered ones */
     unsigned log_serial[DIRTY_MEMORY_NUM]; /* how many had the number before; atomic */
     struct HostMemoryBackend *first_backend, *last_backend;
+    struct MemoryDevices *memory_devices; /* dimm/device.h; NULL: none */
 };
 
 static inline MemorySystem *region_system(const MemoryRegion *mr)

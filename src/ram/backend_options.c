@@ -129,7 +129,7 @@ static const char *set_value(HostMemoryConfig *config, const Key *key, char *tex
     return NULL;
 }
 
-/* ---- The text ------------------------------------------------------------------------ */
+/* ---- The text ------------------------------------------------------------------ */
 
 /*
  * Cut the item that *@rest begins with off the text, "," for a doubled comma; *@rest is NULL
@@ -255,7 +255,7 @@ int host_memory_config_parse(const char *options, HostMemoryConfig *config, char
     return error_pass(errp, result);
 }
 
-/* ---- Configs ------------------------------------------------------------------------- */
+/* ---- Configs ------------------------------------------------------------------- */
 
 static bool well_formed(const char *id)
 {

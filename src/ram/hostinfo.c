@@ -65,7 +65,7 @@ static void narrow(AvailableMemory *all, uint64_t bytes, const char *fmt, const 
     }
 }
 
-/* ---- Memory cgroups ---------------------------------------------------------------- */
+/* ---- Memory cgroups ------------------------------------------------------------ */
 
 typedef struct CgroupFiles {
     const char *mount, *max, *current, *inactive, *active;
@@ -151,7 +151,7 @@ static void narrow_by_cgroups(AvailableMemory *all, const char *root, uint64_t s
     fclose(file);
 }
 
-/* ---- NUMA nodes -------------------------------------------------------------------- */
+/* ---- NUMA nodes ---------------------------------------------------------------- */
 
 typedef struct NodeSum {
     uint64_t kib;

@@ -121,11 +121,12 @@ static bool reserve(HostMemory *memory, size_t size, size_t align)
     uint8_t *host = area + guard + (align - ((uintptr_t)area + guard) % align) % align;
     trim(area, host - guard);
     trim(host + size + guard, area + total);
-    *memory = (HostMemory){host, size, host - guard, size + 2 * guard};
+    *memory = (HostMemory){
+        .host = host, .size = size, .area = host - guard, .area_size = size + 2 * guard};
     return true;
 }
 
-static void *place(const HostMemory *memory, const HostMapping *m)
+static void *place(HostMemory *memory, const HostMapping *m)
 {
     int prot = m->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
     int flags = MAP_FIXED | (m->shared ? MAP_SHARED : MAP_PRIVATE) |
@@ -135,6 +136,7 @@ static void *place(const HostMemory *memory, const HostMapping *m)
         void *host = mmap(memory->host, memory->size, prot,
                           (flags & ~MAP_SHARED) | MAP_SHARED_VALIDATE | MAP_SYNC, m->fd,
                           (off_t)m->fd_offset);
+        memory->synchronous = host != MAP_FAILED;
         if (host != MAP_FAILED || (errno != EOPNOTSUPP && errno != EINVAL)) {
             return host;
         }

@@ -10,6 +10,7 @@ typedef struct HostMemory {
     size_t size;      /* bytes, whole pages of the memory */
     void *area;       /* the reservation that it lies in, guard pages included */
     size_t area_size; /* bytes */
+    bool synchronous; /* MAP_SYNC: what left the CPU's caches is durable */
 } HostMemory;
 
 /* What to map. */

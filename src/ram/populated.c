@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- The page map ----------------------------------------------------------------- */
+/* ---- The page map -------------------------------------------------------------- */
 
 /* PAGEMAP_SCAN came with Linux 6.7: it skips what has no page tables. Older headers lack it. */
 struct scan_region {
@@ -129,7 +129,7 @@ static bool next_mapped(PopulatedScan *scan, hwaddr offset, PopulatedRun *run)
     }
 }
 
-/* ---- The file --------------------------------------------------------------------- */
+/* ---- The file ------------------------------------------------------------------ */
 
 static bool next_data(const PopulatedScan *scan, hwaddr offset, PopulatedRun *run)
 {
@@ -145,7 +145,7 @@ static bool next_data(const PopulatedScan *scan, hwaddr offset, PopulatedRun *ru
     return true;
 }
 
-/* ---- The pass --------------------------------------------------------------------- */
+/* ---- The pass ------------------------------------------------------------------ */
 
 void populated_begin(PopulatedScan *scan, const RAMBlock *block)
 {

@@ -42,7 +42,7 @@
 #define DEFAULT_MAX_THREADS 16
 #define PROGRESS_NS 50000000L
 
-/* ---- Is there enough? -------------------------------------------------------------- */
+/* ---- Is there enough? ---------------------------------------------------------- */
 
 /* Bytes that the file has no blocks for; blocks outside of the window pass for ours. */
 static uint64_t missing_blocks(const Prealloc *work, const struct stat *st)
@@ -105,7 +105,7 @@ static int check_enough(const Prealloc *work)
     return result || !in_memory ? result : check_memory(work, needed);
 }
 
-/* ---- Touching ----------------------------------------------------------------------- */
+/* ---- Touching ------------------------------------------------------------------ */
 
 /*
  * The futex calls reach into a page on our behalf and come back with EFAULT where an instruction
@@ -137,7 +137,7 @@ int prealloc_touch(uint8_t *host, size_t size, size_t page, bool readonly, size_
     return 0;
 }
 
-/* ---- The crew ------------------------------------------------------------------------ */
+/* ---- The crew ------------------------------------------------------------------ */
 
 typedef struct Crew {
     const Prealloc *work;

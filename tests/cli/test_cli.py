@@ -17,7 +17,7 @@ import unittest
 from collections import Counter
 
 MEMBUS, SOURCE = None, None
-COMMANDS = ["tree", "flat", "find", "diff", "check", "ram"]
+COMMANDS = ["tree", "flat", "find", "diff", "check", "ram", "memdev"]
 
 
 def membus(*args, stdin=None, cwd=None, **env):
@@ -85,6 +85,9 @@ EDITED = """address-space: memory
 """
 
 
+RAM = "memory-backend-ram,id=m0,size=8M"
+
+
 class Usage(unittest.TestCase):
     def test_help(self):
         for args in (["--help"], ["help"], ["-h"]):
@@ -109,7 +112,10 @@ class Usage(unittest.TestCase):
         for args in ([], ["nosuch"], ["tree"], ["tree", tree, tree], ["tree", "--nosuch", tree],
                      ["check", tree], ["check", "--flat", tree, tree, tree], ["find", tree],
                      ["tree", tree, "--as"], ["diff", "-", "-"], ["flat", "-", "--flat", "-"],
-                     ["tree", tree, "--flat", tree, "--flat", tree]):
+                     ["tree", tree, "--flat", tree, "--flat", tree], ["tree", tree, "--touch", "all"],
+                     ["memdev", "--touch", "4K"], ["memdev", "a", "b"], ["memdev", "--as", "x"],
+                     ["memdev", "--touch", "4X", RAM], ["memdev", "--touch", "4K,prealloc=on", RAM],
+                     ["memdev", RAM, "--touch"]):
             code, out, err = membus(*args)
             self.assertEqual((code, out), (2, ""), args)
             self.assertIn("membus", err)
@@ -566,6 +572,99 @@ class Json(unittest.TestCase):
         code, out, _ = membus("flat", "-", "--json", stdin=text)
         self.assertEqual(code, 0)
         self.assertIn("u\u00e4rt\"\\", [shown["name"] for shown in json.loads(out)["views"][0]["ranges"]])
+
+
+class Memdev(unittest.TestCase):
+    HOST = {"kinds", "memory", "shm", "thp", "huge_pages", "nodes"}
+    TRY = {"id", "kind", "size", "page_size", "share", "readonly", "prealloc", "seconds", "touched",
+           "touch_seconds", "mapping"}
+    MAPPING = {"kernel_page_size", "mmu_page_size", "rss", "anon_huge_pages", "shmem_pmd_mapped",
+               "file_pmd_mapped", "hugetlb", "locked", "swap", "nodes"}
+
+    def test_host(self):
+        code, out, err = membus("memdev")
+        self.assertEqual((code, err), (0, ""))
+        for word in ("memory-backend-ram", "memory-backend-fd", "available of", "transparent huge pages"):
+            self.assertIn(word, out)
+        code, out, _ = membus("memdev", "--json")
+        answer = json.loads(out)
+        self.assertEqual((code, answer.keys()), (0, self.HOST))
+        with open("/proc/meminfo", encoding="ascii") as meminfo:
+            total = int(re.search(r"MemTotal: *(\d+)", meminfo.read()).group(1)) * 1024
+        self.assertEqual(answer["memory"]["total"], total)
+        pools = pathlib.Path("/sys/kernel/mm/hugepages")
+        self.assertEqual(len(answer["huge_pages"]), len(list(pools.glob("*"))) if pools.exists() else 0)
+
+    def attempt(self, options, *args):
+        code, out, err = membus("memdev", options, "--json", *args)
+        self.assertEqual((code, err), (0, ""))
+        answer = json.loads(out)
+        self.assertEqual(answer.keys(), self.TRY)
+        if answer["mapping"] is not None:
+            self.assertEqual(answer["mapping"].keys(), self.MAPPING)
+        return answer
+
+    def test_pages_in_use(self):
+        for kind, rest, share in (("ram", ",thp=off", False), ("memfd", "", True), ("shm", "", True),
+                                  ("file", f",mem-path={tempfile.gettempdir()}", False)):
+            options = f"memory-backend-{kind},id=m0,size=8M{rest}"
+            for args, expected in (([], 0), (["--touch", "1M"], 1 << 20), (["--touch", "all"], 8 << 20),
+                                   (["--touch", "1T"], 8 << 20)):
+                answer = self.attempt(options, *args)
+                self.assertEqual((answer["kind"], answer["share"], answer["size"], answer["touched"]),
+                                 (f"memory-backend-{kind}", share, 8 << 20, expected))
+                self.assertEqual(answer["mapping"]["rss"], expected)
+            self.assertEqual(self.attempt(options + ",prealloc=on")["mapping"]["rss"], 8 << 20)
+
+    def test_transparent_huge_pages(self):
+        enabled = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+        if not enabled.exists() or "[never]" in enabled.read_text():
+            self.skipTest("this host has no transparent huge pages")
+        answer = self.attempt(RAM + ",thp=on,prealloc=on")
+        self.assertLessEqual(answer["mapping"]["anon_huge_pages"], 8 << 20)
+        self.assertEqual(answer["mapping"]["rss"], 8 << 20)
+        self.assertEqual(self.attempt(RAM + ",thp=off,prealloc=on")["mapping"]["anon_huge_pages"], 0)
+
+    def test_text(self):
+        code, out, err = membus("memdev", RAM + ",prealloc=on,thp=off")
+        self.assertEqual(code, 0)
+        self.assertTrue(out.startswith("m0: memory-backend-ram, 8 MiB, private\n  preallocated: 8 MiB in "))
+        self.assertIn("\n  resident: 8 MiB in pages of 4 KiB\n", out)
+        self.assertEqual(err, "preallocated 100% of 8 MiB\n")
+        code, out, err = membus("memdev", RAM)
+        self.assertIn("\n  resident: nothing\n", out)
+        self.assertEqual((code, err), (0, ""))
+
+    def test_bar_on_terminals(self):
+        master, slave = pty.openpty()
+        subprocess.run([MEMBUS, "memdev", RAM + ",prealloc=on"], stdout=subprocess.DEVNULL, stderr=slave,
+                       check=True, timeout=60)
+        os.close(slave)
+        shown = os.read(master, 65536)
+        os.close(master)
+        self.assertIn(b"[##############################] 100%", shown)
+        self.assertTrue(shown.endswith(b"\r\033[K"))
+
+    def test_refusals(self):
+        for options, sentence in ((RAM + ",colour=red", "no key 'colour'"),
+                                  (RAM + ",size=4K", "size=4K: size is given twice"),
+                                  ("memory-backend-nvram", "'memory-backend-nvram' is no kind"),
+                                  (RAM.replace("8M", "4097"), "size=4097 is not a multiple"),
+                                  ("memory-backend-file,id=m0,size=4K,mem-path=/no/such", "cannot open /no/such")):
+            for args in ((), ("--json",)):
+                code, out, err = membus("memdev", options, *args)
+                self.assertEqual((code, out), (1, ""))
+                self.assertTrue(err.startswith("membus: "))
+                self.assertEqual(err.count("\n"), 1)
+                self.assertIn(sentence, err)
+
+    def test_touching_what_is_cut(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.truncate(4096)
+            code, out, err = membus("memdev", f"memory-backend-file,id=m0,size=8K,readonly=on,mem-path={file.name}")
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn("the file of 4096 bytes ends before offset 0x0 + 8192 bytes", err)
+            self.assertEqual(os.path.getsize(file.name), 4096)
 
 
 if __name__ == "__main__":

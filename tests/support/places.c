@@ -37,6 +37,24 @@ bool places_touchable(const void *host)
     return could;
 }
 
+bool places_is_guard(const void *host)
+{
+    FILE *file = fopen("/proc/self/maps", "re");
+    uint64_t at = (uintptr_t)host, start, end;
+    char text[4096], rights[8];
+    bool guard = false;
+
+    assert_non_null(file);
+    while (fgets(text, sizeof text, file)) {
+        if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %7s", &start, &end, rights) == 3 && at >= start &&
+            at < end) {
+            guard = strcmp(rights, "---p") == 0;
+        }
+    }
+    fclose(file);
+    return guard;
+}
+
 /* Call @line for each line of smaps about a mapping inside. */
 static void walk(const void *host, size_t size, void (*line)(const char *text, void *opaque),
                  void *opaque)

@@ -15,6 +15,9 @@ unsigned places_open_fds(void);
 /* Whether the kernel can read (or write back) the byte at @host: no signal if it cannot. */
 bool places_touchable(const void *host);
 
+/* Whether @host's page is reserved so that nothing else can come there, and cannot be touched. */
+bool places_is_guard(const void *host);
+
 /* The sum of smaps' @key (as "Rss:") over the mappings inside [@host, @host + @size), bytes. */
 uint64_t places_smaps(const void *host, size_t size, const char *key);
 
