@@ -218,7 +218,7 @@ static void cache_wrote(DirtyBoard *b, AddressSpace *as, const MemoryRegionCache
 
 static void write_a_cache(DirtyBoard *b, AddressSpace *as, hwaddr addr)
 {
-    uint8_t bytes[0x1800] = {0};
+    uint8_t bytes[0x1801] = {0};
 
     for (unsigned is_write = 0; is_write < 2; is_write++) {
         MemoryRegionCache cache;

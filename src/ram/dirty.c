@@ -250,7 +250,7 @@ int dirty_bits_take(DirtyBits *bits, uint64_t first, uint64_t last, DirtySet *se
     Taking taking = {bits, set, 0};
 
     take_bits(&taking, 0, first, last);
-    if (taking.error) {
+    if (taking.error && set->count > before) {
         DirtySet taken = {set->words + before, set->count - before, 0};
         dirty_bits_put_back(bits, &taken);
         set->count = before;
