@@ -30,9 +30,15 @@ typedef struct Contender {
     Series series;
 } Contender;
 
-/* What the figure should be. A ratio is of membus to the first reference. */
+/* What the figure should be. A ratio or difference is of membus and the first reference. */
 typedef struct Goal {
-    enum { GOAL_NONE, GOAL_AT_MOST, GOAL_RATIO_AT_MOST, GOAL_RATIO_AT_LEAST } kind;
+    enum {
+        GOAL_NONE,
+        GOAL_AT_MOST,
+        GOAL_DIFFERENCE_AT_MOST,
+        GOAL_RATIO_AT_MOST,
+        GOAL_RATIO_AT_LEAST
+    } kind;
     double bound;
 } Goal;
 
@@ -93,5 +99,6 @@ void bench_mmio(Bench *bench);
 void bench_readers(Bench *bench);
 void bench_dump(Bench *bench);
 void bench_prealloc(Bench *bench);
+void bench_dirty(Bench *bench);
 
 #endif

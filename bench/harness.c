@@ -101,15 +101,18 @@ static void format_figure(char *out, size_t size, Summary s, const char *unit)
 }
 
 /* "ok", or "miss" with how far off the figure is. */
-static void judge(Bench *bench, Goal goal, double value, double ratio, const char *unit, char *out,
-                  size_t size)
+static void judge(Bench *bench, Goal goal, double value, double reference, const char *unit,
+                  char *out, size_t size)
 {
-    double measured = goal.kind == GOAL_AT_MOST ? value : ratio;
+    double measured = goal.kind == GOAL_AT_MOST              ? value
+                      : goal.kind == GOAL_DIFFERENCE_AT_MOST ? value - reference
+                                                             : value / reference;
     bool at_least = goal.kind == GOAL_RATIO_AT_LEAST;
+    bool ratio = at_least || goal.kind == GOAL_RATIO_AT_MOST;
     bool met = at_least ? measured >= goal.bound : measured <= goal.bound;
-    int used = snprintf(out, size, "%s %g%s%s: %s", at_least ? ">=" : "<=", goal.bound,
-                        goal.kind == GOAL_AT_MOST ? " " : "x",
-                        goal.kind == GOAL_AT_MOST ? unit : "", met ? "ok" : "miss");
+    int used = snprintf(out, size, "%s %s%g%s%s: %s",
+                        at_least ? ">=" : "<=", goal.kind == GOAL_DIFFERENCE_AT_MOST ? "+" : "",
+                        goal.bound, ratio ? "x" : " ", ratio ? "" : unit, met ? "ok" : "miss");
     if (!met && used > 0 && (size_t)used < size) {
         snprintf(out + used, size - (size_t)used, " by %.0f%%",
                  100 * (at_least ? 1 - measured / goal.bound : measured / goal.bound - 1));
@@ -127,7 +130,7 @@ void bench_report(Bench *bench, const char *name, const char *unit, Goal goal, c
     format_figure(figure, sizeof(figure), mine, unit);
     format_figure(other, sizeof(other), theirs, unit);
     if (goal.kind != GOAL_NONE) {
-        judge(bench, goal, mine.median, ratio, unit, verdict, sizeof(verdict));
+        judge(bench, goal, mine.median, theirs.median, unit, verdict, sizeof(verdict));
     }
     printf("%-*s %-*s %-*s %-*s %8.3g  %s\n", NAME_WIDTH, name, FIGURE_WIDTH, figure,
            REFERENCE_WIDTH, reference, FIGURE_WIDTH, other, ratio, verdict);

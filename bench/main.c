@@ -67,6 +67,7 @@ int main(int argc, char **argv)
     bench_bulk(&bench);
     bench_mmio(&bench);
     bench_dump(&bench);
+    bench_dirty(&bench);
     bench.pin = false;
     bench_readers(&bench);
     bench_prealloc(&bench);

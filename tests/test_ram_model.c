@@ -41,7 +41,7 @@ static uint64_t end_of(const Entry *e)
     return e->offset + (e->max + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* ---- What is expected ------------------------------------------------------------ */
+/* ---- What is expected ------------------------------------------------------------------- */
 
 static bool name_is_taken(const Model *m, const char *name)
 {
@@ -101,7 +101,7 @@ static uint64_t expected_offset(const Model *m, uint64_t size)
     return best;
 }
 
-/* ---- Steps ----------------------------------------------------------------------- */
+/* ---- Steps ------------------------------------------------------------------------------ */
 
 static void version_moves(Model *m, bool moves)
 {
@@ -161,7 +161,7 @@ static void resize(Model *m, Entry *e)
     }
 }
 
-/* ---- Questions ------------------------------------------------------------------- */
+/* ---- Questions -------------------------------------------------------------------------- */
 
 /* Of the blocks that have @host, one that ends last. */
 static void check_host(const Model *m, uint8_t *host)

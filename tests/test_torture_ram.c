@@ -65,7 +65,7 @@ static uint64_t mark_of(const uint64_t *host)
     return 0xa5a5000000000000U ^ (uintptr_t)host;
 }
 
-/* ---- The writer ------------------------------------------------------------------ */
+/* ---- The writer ------------------------------------------------------------------------- */
 
 static void end_part(void *opaque)
 {
@@ -151,7 +151,7 @@ static void *write_without_pause(void *opaque)
     return NULL;
 }
 
-/* ---- Readers --------------------------------------------------------------------- */
+/* ---- Readers ---------------------------------------------------------------------------- */
 
 static void check_block(Board *b, const RAMBlock *block)
 {

@@ -121,10 +121,11 @@ MEMBUS_EXPORT MemoryRegion *memory_region_from_host(MemorySystem *ms, const void
  * Who has to know all host memory of the guest (to pin it, say). A callback may be NULL. Sizes
  * are bytes, @max_size those that stay mapped at @host however the block is resized.
  *
- * A block is told of while its region is made, so before the guest can reach it; its removal
- * when no view, mapping or cache shows it any more. The memory is there still during that call
- * and goes when the last reader has gone. A new length is told before the region has it, and the
- * old one again if the change fails. Notifiers are told in the order of registration.
+ * A block is told of while its region is made, so before the guest can reach it; its removal when
+ * no view, mapping or cache shows it any more. The memory is there still during that call and
+ * goes when the last reader has gone. A new length is told before the region has it, and the old
+ * one again if the change fails. Notifiers are told in the order of registration; those that are
+ * left when the machine ends are told of the removals then.
  * Context of the callbacks: machine lock held; they must not make, end or resize RAM or add or
  * remove notifiers (-EBUSY).
  */

@@ -131,7 +131,8 @@ struct MemoryRegion {
  * Common to all: @mr is uninitialised storage that lives as long as @owner.
  * @owner is not NULL (memory_system_owner() stands for the board). @name is copied; NULL is "".
  * @size is in bytes, UINT64_MAX for 2^64; 0 is a region that shows nothing.
- * -EINVAL if @owner or @mr is NULL, -ENOMEM.
+ * -EINVAL if @owner or @mr is NULL, -ENOMEM. RAM and ROM also: -ENOSPC if the space of RAM
+ * addresses is full, -EBUSY from a RAM block notifier's callback (ram.h).
  * Context: machine lock.
  */
 
@@ -159,13 +160,17 @@ MEMBUS_EXPORT int memory_region_init_ram(MemoryRegion *mr, MemoryOwner *owner, c
 
 /*
  * RAM that can grow and shrink between 1 and @max_size bytes (memory_region_ram_resize).
- * @resized is told after a change; may be NULL.
+ * @resized is told after the commit of a change, with the machine lock held, and may edit the
+ * map; may be NULL.
  */
 MEMBUS_EXPORT int memory_region_init_resizeable_ram(
     MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size, hwaddr max_size,
     void (*resized)(const char *idstr, hwaddr length, void *host), Error **errp);
 
-/* RAM at @ptr, which the caller owns and keeps until the owner's finaliser. -EINVAL for NULL. */
+/*
+ * RAM at @ptr, which the caller owns and keeps until the owner's finaliser, or after
+ * memory_region_finalize() until no reader is left (memory_system_drain()). -EINVAL for NULL.
+ */
 MEMBUS_EXPORT int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                              hwaddr size, void *ptr);
 
@@ -246,6 +251,7 @@ MEMBUS_EXPORT int memory_region_init_alias(MemoryRegion *mr, MemoryOwner *owner,
  * End a region before its owner ends. Its subregions are taken out of it.
  * -EBUSY if it is in a container, the root of an address space, the target of
  * an alias, or still within reach of a view, a mapping or a reader.
+ * -EBUSY also from a listener's or a RAM block notifier's callback.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_region_finalize(MemoryRegion *mr);
@@ -297,8 +303,13 @@ MEMBUS_EXPORT int memory_region_set_unmergeable(MemoryRegion *mr, bool unmergeab
 /* Switch a ROM device between direct reads and callbacks; -EINVAL for any other region. */
 MEMBUS_EXPORT int memory_region_rom_device_set_romd(MemoryRegion *mr, bool romd_mode);
 /*
- * Set the length of resizeable RAM, rounded up to the host page; -EINVAL above its maximum or
- * for other regions.
+ * Set the length of resizeable RAM, rounded up to its page size. RAM block notifiers (ram.h) are
+ * told at once; views, qemu_ram_get_used_length() and then the region's `resized` callback
+ * follow at the commit. What the guest had below the new length is kept; RAM that a view did not
+ * show before reads as zeroes, also where it was cut off earlier. What is cut off stays memory
+ * for the readers, mappings and caches that are in it.
+ * -EINVAL for 0, above the maximum or for other regions, -EBUSY from a RAM block notifier; on an
+ * error notifiers are told the old length again.
  */
 MEMBUS_EXPORT int memory_region_ram_resize(MemoryRegion *mr, hwaddr newsize, Error **errp);
 
