@@ -96,6 +96,7 @@ void bench_loads(Bench *bench);
 void bench_random_loads(Bench *bench);
 void bench_bulk(Bench *bench);
 void bench_mmio(Bench *bench);
+void bench_snapshots(Bench *bench);
 void bench_readers(Bench *bench);
 void bench_dump(Bench *bench);
 void bench_prealloc(Bench *bench);

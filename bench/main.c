@@ -66,6 +66,7 @@ int main(int argc, char **argv)
     bench_random_loads(&bench);
     bench_bulk(&bench);
     bench_mmio(&bench);
+    bench_snapshots(&bench);
     bench_dump(&bench);
     bench_dirty(&bench);
     bench.pin = false;

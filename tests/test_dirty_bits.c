@@ -84,10 +84,11 @@ static void merge(Rng *rng, Model *model, uint64_t first, uint64_t last)
 {
     uint64_t pages = last - first + 1;
     uint8_t *bitmap = calloc(1, (pages + 7) / 8 + 1);
-    unsigned dense = rng_below(rng, 3);
+    unsigned dense = rng_below(rng, 3), full = rng_below(rng, 3);
 
     for (uint64_t i = 0; i < pages; i++) {
-        if (rng_below(rng, dense ? dense * 3 : 700) == 0) {
+        bool in_full_run = full && i / (200 * full) % 2;
+        if (in_full_run || rng_below(rng, dense ? dense * 3 : 700) == 0) {
             bitmap[i / 8] |= (uint8_t)(1 << i % 8);
             model->dirty[first + i] = 1;
         }

@@ -2,10 +2,12 @@
 /* Dirty tracking while clients, transactions and blocks come and go; and calls that are refused. */
 #include "support/dirty_board.h"
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -56,6 +58,37 @@ static void a_cache_follows_logging(void **state)
     address_space_cache_destroy(&cache);
     board_end(b);
     free(b);
+}
+
+typedef struct Starter {
+    MemorySystem *ms;
+    bool started; /* atomic */
+} Starter;
+
+static void *start_logging(void *opaque)
+{
+    Starter *starter = opaque;
+
+    OK(memory_global_dirty_log_start(starter->ms, GLOBAL_DIRTY_MIGRATION, NULL));
+    __atomic_store_n(&starter->started, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* Who is in a section may be in the middle of a write that is not marked. */
+static void starting_waits_for_writers(void **state)
+{
+    Starter starter = {machine_start(), false};
+    pthread_t thread;
+
+    (void)state;
+    memory_read_lock();
+    OK(pthread_create(&thread, NULL, start_logging, &starter));
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    assert_false(__atomic_load_n(&starter.started, __ATOMIC_ACQUIRE));
+    memory_read_unlock();
+    OK(pthread_join(thread, NULL));
+    assert_true(starter.started);
+    machine_end(starter.ms);
 }
 
 /* Until the transaction has ended, a write is marked for who logs before it and who will after. */
@@ -294,7 +327,7 @@ static void broken_calls_are_refused(void **state)
     SAYS(-EBUSY,
          (unmap(b.ms, &b.window), memory_region_finalize(&b.window), unmap(b.ms, &b.ram),
           memory_system_drain(b.ms), memory_region_finalize(&b.ram)),
-         "region 'ram' is still within reach of a view, a mapping or a reader");
+         "region 'ram' is still within reach of a view, a mapping, a snapshot or a reader");
     dirty_epoch_commit(epoch);
     OK(memory_region_finalize(&b.ram));
     machine_end(b.ms); /* which still logs all RAM */
@@ -305,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_counts_is_the_end_of_a_mapping),
         cmocka_unit_test(a_cache_follows_logging),
+        cmocka_unit_test(starting_waits_for_writers),
         cmocka_unit_test(a_transaction_loses_no_mark),
         cmocka_unit_test(a_region_may_end_within_its_transaction),
         cmocka_unit_test(a_block_made_while_all_is_logged_is_dirty),

@@ -200,7 +200,8 @@ static void *write_without_pause(void *opaque)
         if (is_set(&b->stop)) {
             return NULL;
         }
-        for (unsigned turns = 1 + rng_below(&w->rng, 200); turns > 0; turns--) {
+        for (unsigned turns = 1 + (rng_below(&w->rng, 200) << rng_below(&w->rng, 8)); turns > 0;
+             turns--) {
             hwaddr base = b->variant == EDITS ? PLACE(rng_below(&w->rng, 2)) : 0;
             bool section = rng_percent(&w->rng, 30);
             if (section) {

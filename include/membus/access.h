@@ -129,14 +129,15 @@ typedef struct MemoryRegionCache {
     MemoryRegion *mr;
     AddressSpace *as;
     bool is_write;
-    bool direct_write; /* ptr is good for writes, too */
+    bool direct_write;        /* ptr is good for writes, too */
+    struct RamWindow *window; /* private */
 } MemoryRegionCache;
 #define MEMORY_REGION_CACHE_INVALID ((MemoryRegionCache){0})
 
 /*
  * Set @cache up for up to @len bytes at @addr. Returns the bytes it covers (at most @len), or a
- * negative errno if nothing answers at @addr (-EFAULT) or the region cannot be written
- * (-EACCES).
+ * negative errno if nothing answers at @addr (-EFAULT), the region cannot be written
+ * (-EACCES), or memory is short (-ENOMEM).
  */
 MEMBUS_EXPORT int64_t address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as,
                                                hwaddr addr, hwaddr len, bool is_write);

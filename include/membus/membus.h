@@ -16,6 +16,7 @@
 #include <membus/ram_discard.h>
 #include <membus/region.h>
 #include <membus/share.h>
+#include <membus/snapshot.h>
 #include <membus/space.h>
 #include <membus/system.h>
 #include <membus/types.h>

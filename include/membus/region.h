@@ -119,6 +119,7 @@ struct MemoryRegion {
     struct ViewLineage *lineage; /* the views rendered from this region */
     AddressSpace *spaces;        /* address spaces with this root */
     struct RamDiscardManager *discard_manager; /* NULL: all of it is populated */
+    struct JournalEntry *journal;              /* what snapshots know of its state */
 
     /* life */
     MemoryRegion *owner_prev, *owner_next;
@@ -250,7 +251,7 @@ MEMBUS_EXPORT int memory_region_init_alias(MemoryRegion *mr, MemoryOwner *owner,
 /*
  * End a region before its owner ends. Its subregions are taken out of it.
  * -EBUSY if it is in a container, the root of an address space, the target of
- * an alias, or still within reach of a view, a mapping or a reader.
+ * an alias, or still within reach of a view, a mapping, a snapshot or a reader.
  * -EBUSY also from a listener's or a RAM block notifier's callback.
  * Context: machine lock.
  */

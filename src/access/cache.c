@@ -10,6 +10,22 @@
 
 #include <errno.h>
 #include <membus/access.h>
+#include <stdlib.h>
+
+/* Its owner may write through `ptr`. Returns the cache's length, or -ENOMEM. */
+static int64_t open_window(MemoryRegionCache *cache)
+{
+    if (cache->direct_write) {
+        cache->window = malloc(sizeof *cache->window);
+        if (!cache->window) {
+            return fail_no_memory("a cache");
+        }
+        *cache->window =
+            (RamWindow){.block = cache->mr->ram_block, .offset = cache->xlat, .len = cache->len};
+        saved_open_window(&cache->as->ms->snapshots.saved, cache->window);
+    }
+    return (int64_t)cache->len;
+}
 
 int64_t address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as, hwaddr addr,
                                  hwaddr len, bool is_write)
@@ -36,9 +52,12 @@ int64_t address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as, hwa
             .direct_write = is_write && range->direct_read && range->direct_write,
         };
         memory_region_ref(range->mr);
-        result = (int64_t)cache->len;
+        result = open_window(cache);
     }
     rcu_leave();
+    if (result < 0) {
+        address_space_cache_destroy(cache);
+    }
     return result;
 }
 
@@ -57,6 +76,10 @@ void address_space_cache_invalidate(MemoryRegionCache *cache, hwaddr addr, hwadd
 
 void address_space_cache_destroy(MemoryRegionCache *cache)
 {
+    if (cache->window) {
+        saved_close_window(&region_system(cache->mr)->snapshots.saved, cache->window);
+        free(cache->window);
+    }
     if (cache->mr) {
         memory_region_unref(cache->mr);
     }

@@ -20,6 +20,7 @@
 typedef struct Mapping {
     IntervalNode by_host;
     MemoryRegion *mr; /* held; NULL: a bounce buffer */
+    RamWindow window; /* of RAM mapped for writing: block is not NULL */
     hwaddr addr;      /* of a bounce buffer */
     MemTxAttrs attrs;
     size_t size; /* of buffer */
@@ -67,7 +68,10 @@ static void *map_direct(AddressSpace *as, const FlatRange *range, hwaddr addr, h
     *mapping = (Mapping){.mr = range->mr};
     memory_region_ref(range->mr);
     if (is_write) {
-        ram_before_write(range->mr->ram_block, range->offset + (addr - range->first), len);
+        mapping->window = (RamWindow){.block = range->mr->ram_block,
+                                      .offset = range->offset + (addr - range->first),
+                                      .len = len};
+        saved_open_window(&as->ms->snapshots.saved, &mapping->window);
     }
     return add_mapping(as, mapping, range->host + (addr - range->first), len);
 }
@@ -211,6 +215,9 @@ int address_space_unmap(AddressSpace *as, void *buffer, hwaddr len, bool is_writ
             const RAMBlock *block = mapping->mr->ram_block;
             ram_after_write(block, (hwaddr)((uint8_t *)buffer - block->host),
                             hwaddr_min(access_len, len));
+        }
+        if (mapping->window.block) {
+            saved_close_window(&as->ms->snapshots.saved, &mapping->window);
         }
         memory_region_unref(mapping->mr);
     } else {

@@ -151,11 +151,11 @@ DirtyEpoch *memory_dirty_take(MemorySystem *ms, unsigned client, Error **errp)
     int result = 0;
 
     machine_lock(ms);
-    if (!memory_dirty_client_name(ms, client)) {
-        result = fail(EINVAL, "dirty-memory client %u is not registered", client);
-    } else if (!(epoch = calloc(1, sizeof *epoch))) {
+    result = dirty_client_check(ms, client);
+    if (!result && !(epoch = calloc(1, sizeof *epoch))) {
         result = fail_no_memory("a set of dirty pages");
-    } else {
+    }
+    if (!result) {
         epoch->client = client;
         epoch->serial = client_serial(ms, client);
         listeners_log_sync(ms, NULL, false);
@@ -242,7 +242,7 @@ bool memory_region_get_dirty(MemoryRegion *mr, hwaddr addr, hwaddr size, unsigne
 
 void ram_block_merge_dirty(RAMBlock *block, hwaddr offset, const void *bitmap, uint64_t pages)
 {
-    unsigned mask = __atomic_load_n(&block->log_mask, __ATOMIC_RELAXED);
+    unsigned mask = __atomic_load_n(&block->log_mask, __ATOMIC_RELAXED), clients = mask;
     uint64_t first = offset >> DIRTY_PAGE_BITS;
     uint64_t end = (block->max_length + DIRTY_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS;
 
@@ -252,6 +252,7 @@ void ram_block_merge_dirty(RAMBlock *block, hwaddr offset, const void *bitmap, u
             dirty_bits_merge(bits, first, bitmap, hwaddr_min(pages, end - first));
         }
     }
+    ram_marked(block, clients);
 }
 
 /* ---- displays --------------------------------------------------------------------------- */
@@ -277,7 +278,7 @@ DirtyBitmapSnapshot *memory_region_snapshot_and_clear_dirty(MemoryRegion *mr, hw
     MemorySystem *ms = region_system(mr);
     DirtyBitmapSnapshot *snapshot;
 
-    if (client >= DIRTY_MEMORY_NUM) {
+    if (client >= DIRTY_MEMORY_NUM || ms->snapshots.client_mask >> client & 1) {
         fail(EINVAL, "region '%s': no dirty-memory client %u", mr->name, client);
         return NULL;
     }
@@ -337,7 +338,8 @@ void memory_region_reset_dirty(MemoryRegion *mr, hwaddr addr, hwaddr size, unsig
         return;
     }
     machine_lock(ms);
-    DirtyBits *bits = ram_block_bits(mr->ram_block, client);
+    bool snapshots = ms->snapshots.client_mask >> client & 1;
+    DirtyBits *bits = snapshots ? NULL : ram_block_bits(mr->ram_block, client);
     if (bits) {
         dirty_bits_clear(bits, run.first, run.last);
         listeners_log_clear(ms, &(TakenPages){next_of_run, &run});

@@ -99,7 +99,7 @@ static void forget_marks(MemorySystem *ms, unsigned client)
     }
 }
 
-static int register_client(MemorySystem *ms, const char *name)
+int dirty_client_register(MemorySystem *ms, const char *name)
 {
     unsigned client = DIRTY_MEMORY_FIRST_FREE;
 
@@ -121,9 +121,27 @@ static int register_client(MemorySystem *ms, const char *name)
 int memory_dirty_client_register(MemorySystem *ms, const char *name, Error **errp)
 {
     machine_lock(ms);
-    int result = register_client(ms, name);
+    int result = dirty_client_register(ms, name);
     machine_unlock(ms);
     return result < 0 ? error_pass(errp, result) : result;
+}
+
+void dirty_client_unregister(MemorySystem *ms, unsigned client)
+{
+    free(ms->log_clients[client]);
+    ms->log_clients[client] = NULL;
+    __atomic_fetch_add(&ms->log_serial[client], 1, __ATOMIC_RELAXED);
+}
+
+int dirty_client_check(MemorySystem *ms, unsigned client)
+{
+    if (!memory_dirty_client_name(ms, client)) {
+        return fail(EINVAL, "dirty-memory client %u is not registered", client);
+    }
+    if (ms->snapshots.client_mask >> client & 1) {
+        return fail(EINVAL, "dirty-memory client %u is that of snapshots", client);
+    }
+    return 0;
 }
 
 int memory_dirty_client_unregister(MemorySystem *ms, unsigned client, Error **errp)
@@ -137,9 +155,7 @@ int memory_dirty_client_unregister(MemorySystem *ms, unsigned client, Error **er
         result =
             fail(EBUSY, "dirty-memory client '%s' logs all RAM still", ms->log_clients[client]);
     } else {
-        free(ms->log_clients[client]);
-        ms->log_clients[client] = NULL;
-        __atomic_fetch_add(&ms->log_serial[client], 1, __ATOMIC_RELAXED);
+        dirty_client_unregister(ms, client);
     }
     machine_unlock(ms);
     return error_pass(errp, result);
@@ -158,9 +174,9 @@ const char *memory_dirty_client_name(MemorySystem *ms, unsigned client)
 static int check_clients(MemorySystem *ms, unsigned clients)
 {
     for (unsigned rest = clients; rest; rest &= rest - 1) {
-        unsigned client = (unsigned)__builtin_ctz(rest);
-        if (!memory_dirty_client_name(ms, client)) {
-            return fail(EINVAL, "dirty-memory client %u is not registered", client);
+        int result = dirty_client_check(ms, (unsigned)__builtin_ctz(rest));
+        if (result) {
+            return result;
         }
     }
     return clients ? 0 : fail(EINVAL, "logging all RAM needs a dirty-memory client");
@@ -197,12 +213,12 @@ static int show_log_mask(MemorySystem *ms, unsigned mask)
     return result;
 }
 
-static int start(MemorySystem *ms, unsigned clients)
+int dirty_log_start(MemorySystem *ms, unsigned clients)
 {
     unsigned before = ms->global_log_mask;
-    int result = check_clients(ms, clients);
+    int result = 0;
 
-    if (result || (before | clients) == before) {
+    if ((before | clients) == before) {
         return result;
     }
     result = make_bits(ms, clients);
@@ -229,7 +245,10 @@ int memory_global_dirty_log_start(MemorySystem *ms, unsigned clients, Error **er
                                rcu_inside() ? "in a read section" : "under the machine lock"));
     }
     machine_lock(ms);
-    int result = start(ms, clients);
+    int result = check_clients(ms, clients);
+    if (!result) {
+        result = dirty_log_start(ms, clients);
+    }
     machine_unlock(ms);
     if (!result) {
         rcu_wait();         /* for writers that still see a view without it */
@@ -238,18 +257,17 @@ int memory_global_dirty_log_start(MemorySystem *ms, unsigned clients, Error **er
     return error_pass(errp, result);
 }
 
-static int stop(MemorySystem *ms, unsigned clients)
+int dirty_log_stop(MemorySystem *ms, unsigned clients)
 {
     unsigned before = ms->global_log_mask;
-    int result = check_clients(ms, clients);
 
-    if (result || !(before & clients)) {
-        return result;
+    if (!(before & clients)) {
+        return 0;
     }
     if (ms->transaction_depth) {
         return fail(EBUSY, "logging of all RAM cannot end within a transaction");
     }
-    result = show_log_mask(ms, before & ~clients);
+    int result = show_log_mask(ms, before & ~clients);
     if (!result && !ms->global_log_mask) {
         listeners_log_global_stop(ms);
     }
@@ -259,7 +277,10 @@ static int stop(MemorySystem *ms, unsigned clients)
 int memory_global_dirty_log_stop(MemorySystem *ms, unsigned clients, Error **errp)
 {
     machine_lock(ms);
-    int result = stop(ms, clients);
+    int result = check_clients(ms, clients);
+    if (!result) {
+        result = dirty_log_stop(ms, clients);
+    }
     machine_unlock(ms);
     return error_pass(errp, result);
 }

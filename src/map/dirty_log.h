@@ -17,6 +17,15 @@
 void region_update_log(MemoryRegion *mr);
 void log_transaction_ended(MemorySystem *ms);
 
+/* Refuse a client that is not registered, or not the program's to use. */
+int dirty_client_check(MemorySystem *ms, unsigned client);
+
+/* As the public functions of like names, for any client. Context: machine lock held. */
+int dirty_client_register(MemorySystem *ms, const char *name);
+void dirty_client_unregister(MemorySystem *ms, unsigned client);
+int dirty_log_start(MemorySystem *ms, unsigned clients); /* without the wait */
+int dirty_log_stop(MemorySystem *ms, unsigned clients);
+
 /* Runs of pages of a region, from page *@first on; false if there are no more. */
 typedef struct TakenPages {
     bool (*next)(const void *opaque, const MemoryRegion *mr, uint64_t *first, uint64_t *last);

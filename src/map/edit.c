@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/range.h"
 #include "map/dirty_log.h"
+#include "map/journal.h"
 #include "map/topology.h"
 
 #include <errno.h>
@@ -85,7 +86,7 @@ void region_install(MemoryRegion *mr, const MemoryRegionState *state)
     }
 }
 
-int region_change(MemoryRegion *mr, const MemoryRegionState *state)
+static int change(MemoryRegion *mr, const MemoryRegionState *state)
 {
     MemorySystem *ms = region_system(mr);
     MemoryRegionState old = mr->state;
@@ -109,6 +110,20 @@ int region_change(MemoryRegion *mr, const MemoryRegionState *state)
         map_edit_cancel(ms);
     }
     return result ? result : ended;
+}
+
+int region_change(MemoryRegion *mr, const MemoryRegionState *state)
+{
+    bool noted;
+    int result = journal_note(mr, state, &noted);
+
+    if (!result) {
+        result = change(mr, state);
+    }
+    if (result && noted) {
+        journal_forget(mr);
+    }
+    return result;
 }
 
 /* ---- the tree ----------------------------------------------------------------- */

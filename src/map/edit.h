@@ -7,7 +7,7 @@
 
 /*
  * Give @mr the state @state, as a transaction of its own or within the program's; on an error
- * nothing has changed.
+ * nothing has changed. Context: machine lock held.
  */
 int region_change(MemoryRegion *mr, const MemoryRegionState *state);
 

@@ -142,7 +142,7 @@ static const char *what_holds(const MemoryRegion *mr)
         return "is the target of an alias";
     }
     if (__atomic_load_n(&mr->references, __ATOMIC_ACQUIRE)) {
-        return "is still within reach of a view, a mapping or a reader";
+        return "is still within reach of a view, a mapping, a snapshot or a reader";
     }
     return NULL;
 }

@@ -55,7 +55,8 @@ static void choose_quick_store(FlatRange *range)
     if (!clients) {
         range->quick_store = QUICK_STORE_PLAIN;
     } else if (!(clients & (clients - 1)) && sync_has_membarrier) {
-        range->quick_store = QUICK_STORE_LOGGED;
+        bool snapshots = clients == region_system(range->mr)->snapshots.client_mask;
+        range->quick_store = snapshots ? QUICK_STORE_KEPT : QUICK_STORE_LOGGED;
         range->log_words =
             ram_block_bits(range->mr->ram_block, (unsigned)__builtin_ctz(clients))->level[0];
     }

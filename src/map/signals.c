@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "map/edit.h"
+#include "map/journal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -152,26 +153,31 @@ int memory_region_set_coalescing(MemoryRegion *mr)
     return result;
 }
 
-int memory_region_set_flush_coalesced(MemoryRegion *mr)
+static int set_flush(MemoryRegion *mr, bool flush)
 {
     MemorySystem *ms = region_system(mr);
+    bool noted;
+    int result = 0;
 
     machine_lock(ms);
-    mr->flush_coalesced = true;
+    if (mr->flush_coalesced != flush) {
+        result = journal_note(mr, NULL, &noted);
+    }
+    if (!result) {
+        mr->flush_coalesced = flush || nr_coalesced(mr);
+    }
     machine_unlock(ms);
-    return 0;
+    return result;
+}
+
+int memory_region_set_flush_coalesced(MemoryRegion *mr)
+{
+    return set_flush(mr, true);
 }
 
 int memory_region_clear_flush_coalesced(MemoryRegion *mr)
 {
-    MemorySystem *ms = region_system(mr);
-
-    machine_lock(ms);
-    if (!nr_coalesced(mr)) {
-        mr->flush_coalesced = false;
-    }
-    machine_unlock(ms);
-    return 0;
+    return set_flush(mr, false);
 }
 
 /* ---- ioeventfds ------------------------------------------------------------------- */

@@ -68,6 +68,7 @@ static void tear_down(MemorySystem *ms)
     pool_destroy(&ms->nodes);
     pool_destroy(&ms->ranges);
     pool_destroy(&ms->views);
+    saved_destroy(&ms->snapshots.saved);
     pthread_cond_destroy(&ms->all_finalised);
     pthread_mutex_destroy(&ms->views_lock);
     pthread_mutex_destroy(&ms->lock.mutex);
@@ -85,6 +86,7 @@ MemorySystem *memory_system_create(void)
     pthread_mutex_init(&ms->lock.mutex, NULL);
     pthread_mutex_init(&ms->views_lock, NULL);
     pthread_cond_init(&ms->all_finalised, NULL);
+    saved_init(&ms->snapshots.saved);
     pool_init(&ms->nodes, sizeof(ViewNode));
     pool_init(&ms->ranges, (sizeof(FlatRange) + 63) & ~(size_t)63);
     pool_init(&ms->views, sizeof(FlatView));
@@ -99,6 +101,9 @@ MemorySystem *memory_system_create(void)
 /* Something of the program's that must go before the machine can; 0 if nothing is left. */
 static int check_idle(MemorySystem *ms)
 {
+    if (ms->snapshots.newest) {
+        return fail(EBUSY, "a snapshot still exists");
+    }
     for (AddressSpace *as = ms->first_space; as; as = as->next) {
         if (as != &ms->memory_space && as != &ms->io_space) {
             return fail(EBUSY, "address space '%s' still exists", as->name);

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/pool.h"
 #include "ram/ram_list.h"
+#include "ram/saved.h"
 #include "sync/lock.h"
 
 #include <membus/region.h>
@@ -23,6 +24,17 @@ struct MemoryOwner {
     MemoryOwner *dying_next;
     struct rcu_head rcu;
 };
+
+typedef struct Journal Journal;
+
+/* See snapshot.c. */
+typedef struct Snapshots {
+    SavedStack saved;
+    struct MemorySnapshot *newest;
+    Journal *journal;    /* the newest's */
+    unsigned taking;     /* threads that are about to take one */
+    uint8_t client_mask; /* the client that logs for them, 0: none */
+} Snapshots;
 
 struct MemorySystem {
     Lock lock; /* the machine lock: guards everything here but what says otherwise */
@@ -60,6 +72,7 @@ struct MemorySystem {
     unsigned log_serial[DIRTY_MEMORY_NUM]; /* how many had the number before; atomic */
     struct HostMemoryBackend *first_backend, *last_backend;
     struct MemoryDevices *memory_devices; /* dimm/device.h; NULL: none */
+    Snapshots snapshots;
 };
 
 static inline MemorySystem *region_system(const MemoryRegion *mr)

@@ -14,6 +14,7 @@
 #include "ram/log.h"
 #include "ram/notifiers.h"
 #include "ram/ram_list.h"
+#include "ram/saved.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -64,6 +65,7 @@ static void free_block(struct rcu_head *head)
     rcu_callback_begins();
     RAMBlock *block = container_of(head, RAMBlock, rcu);
 
+    saved_drop_block(block);
     ram_block_free_bitmaps(block);
     if (!(block->flags & RAM_PREALLOC)) {
         hostmem_unmap(&block->memory);
@@ -89,6 +91,7 @@ void ram_block_expose(RAMBlock *block, hwaddr first, hwaddr end)
 {
     bool anonymous = block->fd < 0 && !(block->flags & (RAM_SHARED | RAM_PREALLOC));
 
+    ram_before_write(block, first, end - first);
     hostmem_clear(block->host + first, (size_t)(end - first), anonymous);
     ram_after_write(block, first, end - first);
 }

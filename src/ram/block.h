@@ -45,6 +45,7 @@ struct RAMBlock {
     /* logging (ram/log.h); atomic */
     uint8_t log_mask; /* clients to mark writes for */
     DirtyBits *dirty[DIRTY_MEMORY_NUM];
+    struct SavedBlock *saved; /* what snapshots keep of it: ram/saved.h */
 
     /* for migration: page_bitmap.c */
     struct PageBitmap *bitmaps[RAM_BITMAP_NUM]; /* atomic */

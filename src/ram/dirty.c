@@ -160,7 +160,15 @@ void dirty_bits_merge(DirtyBits *bits, uint64_t first, const void *bitmap, uint6
                 return;
             }
         }
-        uint64_t word = bitmap_word(bitmap, i, pages);
+        uint64_t word = bitmap_word(bitmap, i, pages), run = i;
+        while (word == ALL_ONES && ++run < words) {
+            word = bitmap_word(bitmap, run, pages);
+        }
+        if (run > i) { /* whole words need no exchange */
+            dirty_bits_mark(bits, first + 64 * i, first + 64 * run - 1);
+            i = run - 1;
+            continue;
+        }
         if (word << shift) {
             mark_pages_of_word(bits, first / 64 + i, word << shift);
         }

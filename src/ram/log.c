@@ -5,6 +5,7 @@
 
 void ram_mark(const RAMBlock *block, unsigned mask, hwaddr offset, hwaddr len)
 {
+    unsigned clients = mask;
     uint64_t first, last;
 
     if (!dirty_pages_of(offset, len, &first, &last)) {
@@ -16,6 +17,7 @@ void ram_mark(const RAMBlock *block, unsigned mask, hwaddr offset, hwaddr len)
             dirty_bits_mark(bits, first, last);
         }
     }
+    ram_marked(block, clients);
 }
 
 int ram_block_add_client(RAMBlock *block, unsigned client)

@@ -14,6 +14,7 @@
 #define RAM_LOG_H
 
 #include "ram/block.h"
+#include "ram/saved.h"
 #include "sync/membarrier.h"
 
 /* Mark [offset, offset + len - 1] of @block for the clients in @mask that have bits for it. */
@@ -21,9 +22,10 @@ void ram_mark(const RAMBlock *block, unsigned mask, hwaddr offset, hwaddr len);
 
 static inline void ram_before_write(RAMBlock *block, hwaddr offset, hwaddr len)
 {
-    (void)block;
-    (void)offset;
-    (void)len;
+    SavedBlock *saved = __atomic_load_n(&block->saved, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(saved != NULL, 0)) {
+        saved_keep(saved, offset, len);
+    }
 }
 
 static inline void ram_after_write(const RAMBlock *block, hwaddr offset, hwaddr len)
@@ -32,6 +34,15 @@ static inline void ram_after_write(const RAMBlock *block, hwaddr offset, hwaddr 
     unsigned mask = __atomic_load_n(&block->log_mask, __ATOMIC_RELAXED);
     if (__builtin_expect(mask != 0, 0)) {
         ram_mark(block, mask, offset, len);
+    }
+}
+
+/* Tell snapshots that marks of @clients were made past them. */
+static inline void ram_marked(const RAMBlock *block, unsigned clients)
+{
+    SavedBlock *saved = __atomic_load_n(&block->saved, __ATOMIC_ACQUIRE);
+    if (saved) {
+        saved_touch(saved, clients);
     }
 }
 

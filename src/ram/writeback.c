@@ -8,6 +8,7 @@
  */
 #include "base/error.h"
 #include "ram/block.h"
+#include "ram/log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -60,6 +61,7 @@ int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr length)
         return fail(ENOTSUP, "RAM '%s': memory that is %s cannot be given back", block->idstr,
                     block->flags & RAM_PREALLOC ? "the caller's" : "mapped read-only");
     }
+    ram_before_write(block, start, length); /* what is kept of it can come back */
     if (give_back(block, start, length)) {
         int err = errno;
         return fail(err, "RAM '%s': cannot give back 0x%" PRIx64 " bytes at 0x%" PRIx64 ": %s",

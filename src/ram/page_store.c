@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "ram/page_store.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define CHUNK_BYTES ((size_t)2 << 20)
+#define CHUNK_PAGES (CHUNK_BYTES / DIRTY_PAGE_SIZE)
+
+const uint8_t page_zero[DIRTY_PAGE_SIZE];
+
+typedef struct PageChunk {
+    struct PageChunk *next;
+    uint8_t *pages;
+} PageChunk;
+
+typedef struct FreePage {
+    struct FreePage *next;
+} FreePage;
+
+static bool add_chunk(PageStore *store)
+{
+    PageChunk *chunk = malloc(sizeof *chunk);
+
+    if (!chunk) {
+        return false;
+    }
+    chunk->pages = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
+    if (!chunk->pages) {
+        free(chunk);
+        return false;
+    }
+    /* One fault instead of 512; where there are no huge pages nothing is lost. */
+    madvise(chunk->pages, CHUNK_BYTES, MADV_HUGEPAGE);
+    chunk->next = store->chunks;
+    store->chunks = chunk;
+    store->fresh = chunk->pages;
+    store->fresh_end = chunk->pages + CHUNK_BYTES;
+    return true;
+}
+
+uint8_t *page_store_get(PageStore *store)
+{
+    FreePage *page = store->free;
+
+    if (page) {
+        store->free = page->next;
+        return (uint8_t *)page;
+    }
+    if (store->fresh == store->fresh_end && !add_chunk(store)) {
+        return NULL;
+    }
+    store->fresh += DIRTY_PAGE_SIZE;
+    return store->fresh - DIRTY_PAGE_SIZE;
+}
+
+void page_store_put(PageStore *store, const uint8_t *page)
+{
+    if (page && page != page_zero) {
+        FreePage *returned = (FreePage *)page;
+        returned->next = store->free;
+        store->free = returned;
+    }
+}
+
+void page_store_clear(PageStore *store)
+{
+    while (store->chunks) {
+        PageChunk *chunk = store->chunks;
+        store->chunks = chunk->next;
+        free(chunk->pages);
+        free(chunk);
+    }
+    *store = (PageStore){0};
+}
+
+/* ---- tables ----------------------------------------------------------------------- */
+
+const uint8_t **page_table_slot(PageTable *table, uint64_t page, uint64_t pages)
+{
+    uint64_t index = page >> PAGE_LEAF_BITS;
+
+    if (!table->leaf) {
+        table->leaf = calloc((size_t)((pages - 1) >> PAGE_LEAF_BITS) + 1, sizeof *table->leaf);
+        if (!table->leaf) {
+            return NULL;
+        }
+    }
+    PageLeaf *leaf = table->leaf[index];
+    if (!leaf) {
+        leaf = calloc(1, sizeof *leaf);
+        if (!leaf) {
+            return NULL;
+        }
+        leaf->index = index;
+        leaf->next = table->first;
+        table->leaf[index] = table->first = leaf;
+    }
+    return &leaf->copies[page % PAGE_LEAF_PAGES];
+}
+
+void page_table_clear(PageTable *table, PageStore *store)
+{
+    while (table->first) {
+        PageLeaf *leaf = table->first;
+        table->first = leaf->next;
+        for (unsigned i = 0; i < PAGE_LEAF_PAGES; i++) {
+            page_store_put(store, leaf->copies[i]);
+        }
+        free(leaf);
+    }
+    free(table->leaf);
+    *table = (PageTable){0};
+}
+
+/* Move what is wanted of @from to @into; with @into the same, only give the rest back. */
+static void merge_leaf(PageLeaf *into, PageLeaf *from, PageStore *store,
+                       bool (*wanted)(const void *opaque, uint64_t page), const void *opaque)
+{
+    for (unsigned i = 0; i < PAGE_LEAF_PAGES; i++) {
+        const uint8_t *copy = from->copies[i];
+        if (!copy) {
+            continue;
+        }
+        from->copies[i] = NULL;
+        if (!into->copies[i] && wanted(opaque, from->index * PAGE_LEAF_PAGES + i)) {
+            into->copies[i] = copy;
+        } else {
+            page_store_put(store, copy);
+        }
+    }
+}
+
+void page_table_merge(PageTable *into, PageTable *from, PageStore *store,
+                      bool (*wanted)(const void *opaque, uint64_t page), const void *opaque)
+{
+    if (!into->leaf) { /* room for the leaves, without an allocation */
+        into->leaf = from->leaf;
+        from->leaf = NULL;
+        for (PageLeaf *leaf = from->first; leaf; leaf = leaf->next) {
+            into->leaf[leaf->index] = NULL;
+        }
+    }
+    while (from->first) {
+        PageLeaf *leaf = from->first, *other = into->leaf[leaf->index];
+        from->first = leaf->next;
+        merge_leaf(other ? other : leaf, leaf, store, wanted, opaque);
+        if (other) {
+            free(leaf);
+        } else {
+            leaf->next = into->first;
+            into->leaf[leaf->index] = into->first = leaf;
+        }
+    }
+    free(from->leaf);
+    *from = (PageTable){0};
+}
