@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The program and the output that README.md shows are examples/uart.c and what it prints.
-# usage: readme.sh SOURCE_DIR UART
+# The program and the outputs that README.md shows are examples/uart.c and what it and examples/ram.c print.
+# usage: readme.sh SOURCE_DIR UART RAM
 set -eu
 readme=$1/README.md
 
@@ -20,4 +20,8 @@ block text 1 >"$dir/output"
 sed '1,/^ *\/\* uart.c/d' "$1/examples/uart.c" >"$dir/example"
 "$2" >"$dir/printed"
 diff -u "$dir/program" "$dir/example"
+diff -u "$dir/output" "$dir/printed"
+
+block text 2 >"$dir/output"
+"$3" >"$dir/printed"
 diff -u "$dir/output" "$dir/printed"
