@@ -94,7 +94,17 @@ static void broken_calls_are_refused(void **state)
     assert_false(memory_snapshot_has_ended(first));
     assert_true(memory_snapshot_has_ended(second));
     REFUSED(-EINVAL, memory_snapshot_restore(second, NULL));
+
+    memory_region_transaction_begin(b->ms); /* logging cannot end in it, and goes on */
     memory_snapshot_free(first);
+    OK(memory_region_transaction_commit(b->ms));
+    store(b, 0x8, 1);
+    first = take(b, 0);
+    store(b, 0x8, 2);
+    OK(memory_snapshot_restore(first, NULL));
+    assert_int_equal(load(b, 0x8), 1);
+    memory_snapshot_free(first);
+    assert_null(memory_dirty_client_name(b->ms, DIRTY_MEMORY_FIRST_FREE));
     memory_snapshot_free(NULL);
     box_end(b);
     memory_snapshot_free(second); /* outlives the machine */

@@ -30,7 +30,12 @@ int saved_add_block(SavedStack *stack, RAMBlock *block, unsigned client)
 
     __atomic_store_n(&stack->client, (uint8_t)(1U << client), __ATOMIC_RELAXED);
     if (saved) {
+        pthread_mutex_lock(&stack->lock);
+        if (!stack->newest) { /* nobody has kept anything for these marks */
+            dirty_bits_clear(bits, 0, bits->pages - 1);
+        }
         __atomic_store_n(&saved->bits, bits, __ATOMIC_RELEASE);
+        pthread_mutex_unlock(&stack->lock);
         return 0;
     }
     saved = calloc(1, sizeof *saved);

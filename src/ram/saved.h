@@ -94,7 +94,8 @@ void saved_destroy(SavedStack *stack);
 
 /*
  * Let @stack know @block before a level begins, @client being the one whose marks it has. Marks of
- * a block that is new are forgotten. Returns 0 or -ENOMEM.
+ * a block that is new, or that were made while there was no level, are forgotten. Returns 0 or
+ * -ENOMEM.
  */
 int saved_add_block(SavedStack *stack, RAMBlock *block, unsigned client);
 /* @block is about to be freed. */

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Levels begin, are restored and end. saved.h has the guarantees.
+ * Levels begin and end. saved.h has the guarantees.
  *
  * take      The marks become the set of what was dirty in the level below. A lazy level begins
  *           empty. An eager one on an eager one takes over its copies, new ones being made of
  *           what was dirty, and leaves those in exchange: what is clean is the same in both.
  * end       Copies move to the level below where S3 needs them there: it has none of the page,
  *           and the page was clean in it.
- * restore   The levels above end, one after the other, until the level is the newest. Then it
- *           has a copy of all that is dirty in it (S2), and those are copied back.
  */
 #include "base/error.h"
 #include "ram/log.h"
@@ -16,19 +14,10 @@
 #include "ram/saved_parts.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- sets of pages ------------------------------------------------------------------- */
-
-/* Visit the pages of @set: `page` counts through them. */
-#define FOR_EACH_PAGE(page, set)                                                                   \
-    for (size_t word_ = 0; word_ < (set)->count; word_++)                                          \
-        for (uint64_t bits_ = (set)->words[word_].bits, page;                                      \
-             bits_ &&                                                                              \
-             (page = 64 * (set)->words[word_].index + (uint64_t)__builtin_ctzll(bits_), true);     \
-             bits_ &= bits_ - 1)
 
 static bool is_clean(const void *opaque, uint64_t page)
 {
@@ -42,8 +31,7 @@ static bool is_clean(const void *opaque, uint64_t page)
     return true;
 }
 
-/* Marks move to `taken`. On an error they are where they were. */
-static int take_marks(SavedBlock *saved)
+int saved_take_marks(SavedBlock *saved)
 {
     saved->taken.count = 0;
     if (!dirty_bits_may_have_some(saved->bits)) {
@@ -52,7 +40,7 @@ static int take_marks(SavedBlock *saved)
     return dirty_bits_take(saved->bits, 0, saved->bits->pages - 1, &saved->taken);
 }
 
-static void put_marks_back(SavedStack *stack)
+void saved_put_marks_back(SavedStack *stack)
 {
     for (SavedBlock *saved = stack->touched; saved; saved = saved->touched_next) {
         dirty_bits_put_back(saved->bits, &saved->taken);
@@ -60,8 +48,8 @@ static void put_marks_back(SavedStack *stack)
     }
 }
 
-/* Who has no marks is not listed. Marking comes before touching, so nobody is missed. */
-static void settle_touched(SavedStack *stack)
+/* Marking comes before touching, so nobody is missed. */
+void saved_settle_touched(SavedStack *stack)
 {
     SavedBlock **link = &stack->touched;
 
@@ -82,8 +70,7 @@ bool saved_taken(const RAMBlock *block, uint64_t *first, uint64_t *last)
     return block->saved && dirty_set_next(&block->saved->taken, first, last);
 }
 
-/* In an eager level that was the newest: what was dirty and has no copy was zero (S2). */
-static int make_zeroes_explicit(SavedBlock *saved, SavedLevel *top)
+int saved_make_zeroes_explicit(SavedBlock *saved, SavedLevel *top)
 {
     if (!top->eager || !saved->taken.count) {
         return 0;
@@ -168,7 +155,7 @@ static bool is_new(const SavedBlock *saved, const SavedLevel *top)
 
 static int prepare_dirty(SavedBlock *saved, SavedLevel *top, bool eager)
 {
-    int result = take_marks(saved);
+    int result = saved_take_marks(saved);
 
     if (result || is_new(saved, top) || !saved->taken.count) {
         return result;
@@ -177,7 +164,7 @@ static int prepare_dirty(SavedBlock *saved, SavedLevel *top, bool eager)
     if (!saved->taken_part || !saved_pages_make(saved, top)) {
         return fail_no_memory("a snapshot");
     }
-    result = make_zeroes_explicit(saved, top);
+    result = saved_make_zeroes_explicit(saved, top);
     if (!result && top->eager && eager) {
         result = copy_dirty(saved);
     }
@@ -220,7 +207,7 @@ void saved_take_cancel(SavedStack *stack, SavedLevel *level)
 {
     (void)level;
     pthread_mutex_lock(&stack->lock);
-    put_marks_back(stack);
+    saved_put_marks_back(stack);
     for (SavedBlock *saved = stack->blocks; saved; saved = saved->next) {
         saved_unprepare(stack, saved);
     }
@@ -314,7 +301,7 @@ int saved_take_commit(SavedStack *stack, SavedLevel *level)
         top->newer = level;
     }
     __atomic_store_n(&stack->newest, level, __ATOMIC_RELEASE);
-    settle_touched(stack);
+    saved_settle_touched(stack);
     bool kept = saved_keep_windows(stack);
     pthread_mutex_unlock(&stack->lock);
     return kept ? 0 : fail_no_memory("a snapshot's copies of mapped RAM");
@@ -342,7 +329,7 @@ static void merge_pages(SavedStack *stack, SavedPages *pages, SavedLevel *into)
     saved_pages_free(stack, pages);
 }
 
-static void remove_level(SavedStack *stack, SavedLevel *level)
+void saved_remove_level(SavedStack *stack, SavedLevel *level)
 {
     while (level->pages) {
         if (level->older) {
@@ -382,145 +369,21 @@ void saved_end(SavedStack *stack, SavedLevel *level)
     pthread_mutex_lock(&stack->lock);
     if (newest && older && level->eager && !older->eager) {
         for (SavedBlock *saved = stack->touched; saved; saved = saved->touched_next) {
-            if (!take_marks(saved)) {
-                make_zeroes_explicit(saved, level); /* if it cannot: lost */
+            if (!saved_take_marks(saved)) {
+                saved_make_zeroes_explicit(saved, level); /* if it cannot: lost */
             }
         }
-        put_marks_back(stack);
+        saved_put_marks_back(stack);
     }
-    remove_level(stack, level);
+    saved_remove_level(stack, level);
     if (newest && older) {
         unfile_dirty(older);
     } else if (newest) {
         for (SavedBlock *saved = stack->touched; saved; saved = saved->touched_next) {
             dirty_bits_clear(saved->bits, 0, saved->bits->pages - 1);
         }
-        settle_touched(stack);
+        saved_settle_touched(stack);
         page_store_clear(&stack->store);
     }
-    pthread_mutex_unlock(&stack->lock);
-}
-
-/* ---- restore -------------------------------------------------------------------------------- */
-
-/* Whether there is a copy of each page of @set, dirty in the level @at, since @level. */
-static int check_copies(const SavedBlock *saved, const SavedLevel *level, const SavedLevel *at,
-                        const DirtySet *set)
-{
-    const SavedPages *newest = saved->newest;
-
-    while (newest && newest->level->number > at->number) {
-        newest = newest->older;
-    }
-    FOR_EACH_PAGE(page, set)
-    {
-        const SavedPages *pages = newest;
-        while (pages && pages->level->number >= level->number &&
-               !page_table_find(&pages->copies, page)) {
-            pages = pages->older;
-        }
-        if (!pages || pages->level->number < level->number) {
-            return fail(ENODATA,
-                        "the snapshot cannot be restored: the page at 0x%" PRIx64
-                        " of RAM '%s' was changed and not kept (memory was short, or it was "
-                        "written past membus)",
-                        page << DIRTY_PAGE_BITS, saved->block->idstr);
-        }
-    }
-    return 0;
-}
-
-static int prepare_block(SavedBlock *saved, SavedLevel *top, const SavedLevel *level)
-{
-    int result = take_marks(saved);
-
-    if (!result) {
-        result = make_zeroes_explicit(saved, top);
-    }
-    return result ? result : check_copies(saved, level, top, &saved->taken);
-}
-
-static int check_level(const SavedLevel *level, const SavedLevel *at)
-{
-    int result = 0;
-
-    for (SavedPages *pages = at->pages; pages && !result; pages = pages->next) {
-        for (SavedDirty *part = pages->dirty; part && !result; part = part->next) {
-            result = check_copies(pages->block, level, at, &part->set);
-        }
-    }
-    return result;
-}
-
-int saved_restore_prepare(SavedStack *stack, const SavedLevel *level)
-{
-    SavedLevel *top = stack->newest;
-    int result = 0;
-
-    pthread_mutex_lock(&stack->lock);
-    for (SavedBlock *saved = stack->touched; saved && !result; saved = saved->touched_next) {
-        result = prepare_block(saved, top, level);
-    }
-    for (SavedLevel *at = top; at != level && !result;) {
-        at = at->older;
-        result = check_level(level, at);
-    }
-    pthread_mutex_unlock(&stack->lock);
-    if (result) {
-        saved_restore_cancel(stack);
-    }
-    return result;
-}
-
-void saved_restore_cancel(SavedStack *stack)
-{
-    pthread_mutex_lock(&stack->lock);
-    put_marks_back(stack);
-    pthread_mutex_unlock(&stack->lock);
-}
-
-static void copy_back(const SavedPages *pages, const DirtySet *set, unsigned others)
-{
-    const RAMBlock *block = pages->block->block;
-
-    FOR_EACH_PAGE(page, set)
-    {
-        const uint8_t *copy = page_table_find(&pages->copies, page);
-        if (copy) { /* as checked; a writer that did not stop may have come between */
-            memcpy(block->host + (page << DIRTY_PAGE_BITS), copy, saved_page_length(block, page));
-        }
-    }
-    uint64_t first, last;
-    for (first = 0; others && dirty_set_next(set, &first, &last); first = last + 1) {
-        ram_mark(block, others, first << DIRTY_PAGE_BITS, (last - first + 1) << DIRTY_PAGE_BITS);
-    }
-}
-
-static unsigned other_clients(const SavedBlock *saved)
-{
-    return __atomic_load_n(&saved->block->log_mask, __ATOMIC_RELAXED) &
-           ~(unsigned)saved->stack->client;
-}
-
-void saved_restore_commit(SavedStack *stack, SavedLevel *level)
-{
-    pthread_mutex_lock(&stack->lock);
-    while (stack->newest != level) {
-        remove_level(stack, stack->newest);
-    }
-    for (SavedPages *pages = level->pages; pages; pages = pages->next) {
-        while (pages->dirty) {
-            copy_back(pages, &pages->dirty->set, other_clients(pages->block));
-            saved_dirty_free(&pages->dirty);
-        }
-    }
-    for (SavedBlock *saved = stack->touched; saved; saved = saved->touched_next) {
-        if (saved->taken.count) {
-            copy_back(saved->newest, &saved->taken, other_clients(saved));
-            saved->taken.count = 0;
-        }
-    }
-    settle_touched(stack);
-    saved_keep_windows(stack);
     pthread_mutex_unlock(&stack->lock);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* saved_parts.h - what saved.c and saved_levels.c share. Context of all: stack locked. */
+/* saved_parts.h - what saved.c, saved_levels.c and saved_restore.c share; the stack is locked. */
 #ifndef RAM_SAVED_PARTS_H
 #define RAM_SAVED_PARTS_H
 
@@ -30,6 +30,27 @@ void saved_list_touched(SavedBlock *saved);
 /* Keep and mark; whether none was lost by it. */
 bool saved_keep_pages(SavedBlock *saved, uint64_t first, uint64_t last);
 bool saved_keep_windows(SavedStack *stack);
+
+/* Visit the pages of @set: `page` counts through them. */
+#define FOR_EACH_PAGE(page, set)                                                                   \
+    for (size_t word_ = 0; word_ < (set)->count; word_++)                                          \
+        for (uint64_t bits_ = (set)->words[word_].bits, page;                                      \
+             bits_ &&                                                                              \
+             (page = 64 * (set)->words[word_].index + (uint64_t)__builtin_ctzll(bits_), true);     \
+             bits_ &= bits_ - 1)
+
+/* Marks move to `taken`. Returns 0, or -ENOMEM and they are where they were. */
+int saved_take_marks(SavedBlock *saved);
+/* What was taken of all blocks goes back. */
+void saved_put_marks_back(SavedStack *stack);
+/* Who has no marks is not in the list of touched blocks any more. */
+void saved_settle_touched(SavedStack *stack);
+
+/* In an eager level that was the newest, what was dirty and has no copy was zero (S2). */
+int saved_make_zeroes_explicit(SavedBlock *saved, SavedLevel *top);
+
+/* Take @level out of the stack; what the one below needs of it goes there. */
+void saved_remove_level(SavedStack *stack, SavedLevel *level);
 
 /* Bytes: the last page of the program's own memory may be cut short. */
 static inline size_t saved_page_length(const RAMBlock *block, uint64_t page)
