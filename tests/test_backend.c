@@ -213,8 +213,8 @@ static void more_than_the_host_has(void **state)
     (void)state;
     /* More than the address space. */
     refused(ms, -ENOMEM,
-            "RAM 'm0': cannot reserve 1152921504606846976 bytes of address space: Cannot allocate "
-            "memory",
+            "RAM 'm0': cannot reserve 1152921504606846976 bytes of address space at a "
+            "multiple of 0x200000: Cannot allocate memory",
             "memory-backend-ram,id=m0,size=1E,reserve=off");
     /* 16 TiB are mapped without memory behind them, or refused with the way out. */
     backend = host_memory_backend_create(ms, "memory-backend-ram,id=m0,size=16T", &err);

@@ -6,11 +6,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "ram/hostmem.h"
 #include "support/backends.h"
 
 #define MIB ((size_t)1 << 20)
@@ -82,8 +84,8 @@ static void a_file_that_does_not_do(void **state)
             "memory-backend-file,id=m0,size=8K,offset=513,mem-path=%s", path);
     assert_int_equal(size_of(path), -1);
     refused(ms, -ENOMEM,
-            "RAM 'm0': cannot reserve 4611686018427387904 bytes of address space: Cannot allocate "
-            "memory",
+            "RAM 'm0': cannot reserve 4611686018427387904 bytes of address space at a "
+            "multiple of 0x200000: Cannot allocate memory",
             "memory-backend-file,id=m0,size=4E,mem-path=/dev/null,reserve=off");
 
     /* Too short, and only to be read. */
@@ -132,6 +134,70 @@ static void a_file_that_does_not_do(void **state)
     machine_end(ms);
 }
 
+/* Who undoes a step that failed must not unmap what others have mapped there since. */
+static void a_failed_mapping_leaves_no_trace(void **state)
+{
+    HostMapping mapping = {.name = "m0", .size = 4096, .fd = -1};
+    HostMemory memory;
+    int pipe_fds[2];
+
+    (void)state;
+    assert_int_equal(pipe(pipe_fds), 0);
+    mapping.fd = pipe_fds[0];
+    REFUSED(-ENODEV, hostmem_map(&memory, &mapping));
+    assert_null(memory.area);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+
+    mapping.fd = -1;
+    OK(hostmem_map(&memory, &mapping));
+    void *area = memory.area;
+    hostmem_unmap(&memory);
+    void *other = mmap(area, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    assert_ptr_equal(other, area);
+    hostmem_unmap(&memory);
+    assert_int_equal(*(volatile char *)other, 0);
+    munmap(other, 4096);
+}
+
+/* A limit of the program is an error, not the end of the program. */
+static void limits_of_the_process(void **state)
+{
+    MemorySystem *ms = machine_start();
+    struct rlimit before, low;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    low = (struct rlimit){65536, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    refused(ms, -EFBIG, "RAM 'm0': cannot grow its memory file to 1048576 bytes: File too large",
+            "memory-backend-memfd,id=m0,size=1M");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+
+    /* Not "the host does not set bytes aside": there is no room for them. */
+    refused(ms, -ENOMEM,
+            "RAM 'm0': cannot reserve 4611686018427387904 bytes of address space at a "
+            "multiple of 0x200000: Cannot allocate memory",
+            "memory-backend-ram,id=m0,size=4E");
+    machine_end(ms);
+}
+
+/* However long the path is, the reason is in the sentence. */
+static void a_long_path(void **state)
+{
+    MemorySystem *ms = machine_start();
+    char path[401] = "/nowhere/", sentence[256];
+
+    (void)state;
+    memset(path + 9, 'x', 200);
+    memset(path + 209, '/', 1);
+    memset(path + 210, 'y', 190);
+    snprintf(sentence, sizeof sentence, "RAM 'm0': cannot open ...%s: No such file or directory",
+             path + 400 - 124);
+    refused(ms, -ENOENT, sentence, "memory-backend-file,id=m0,size=8K,mem-path=%s", path);
+    machine_end(ms);
+}
+
 static void the_callers_fd(void **state)
 {
     MemorySystem *ms = machine_start();
@@ -165,6 +231,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_made_grown_and_kept),
         cmocka_unit_test(a_file_that_does_not_do),
+        cmocka_unit_test(a_failed_mapping_leaves_no_trace),
+        cmocka_unit_test(limits_of_the_process),
+        cmocka_unit_test(a_long_path),
         cmocka_unit_test(the_callers_fd),
     };
 

@@ -257,9 +257,9 @@ static void refusals(void **state)
          "RAM 'm0': align=3072 is not a power of two"},
         {"memory-backend-fd,id=m0,size=8K", "RAM 'm0': memory-backend-fd needs fd"},
         {"memory-backend-fd,id=m0,size=8K,fd=-1",
-         "memory-backend-fd: fd=-1 is no number of a file descriptor"},
+         "memory-backend-fd: fd=-1 is no number from 0 to 2147483647"},
         {"memory-backend-fd,id=m0,size=8K,fd=4294967296",
-         "memory-backend-fd: fd=4294967296 is no number of a file descriptor"},
+         "memory-backend-fd: fd=4294967296 is no number from 0 to 2147483647"},
         {"memory-backend-ram,id=m0,size=\x1b[2J\xff",
          "memory-backend-ram: size=\\x1b[2J\\xff is no size: write a number and K, M, G or T for "
          "powers of 1024, or 0x and hexadecimal digits"},

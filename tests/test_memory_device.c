@@ -70,14 +70,23 @@ static void options_are_checked(void **state)
     refused("pc-dimm,id=d0", ENODEV, "memory device 'd0' has no memory backend (memdev)");
     refused("pc-dimm,id=d0,memdev=nope", ENODEV,
             "memory device 'd0': there is no memory backend 'nope'");
-    refused("pc-dimm,id=d0,colour=red", EINVAL, "pc-dimm: there is no key 'colour'");
+    refused("pc-dimm,id=d0,colour=red", EINVAL,
+            "pc-dimm: no key 'colour': there are id, memdev, addr, slot, node, hotplugged");
     refused("pc-dimm,id=d0,memdev", EINVAL, "pc-dimm: 'memdev' has no value: write KEY=VALUE");
-    refused("pc-dimm,id=d0,id=d1", EINVAL, "pc-dimm: id=d1 is given twice");
+    refused("pc-dimm,id=d0,id=d1", EINVAL, "pc-dimm: id=d1: id is given twice");
     refused("pc-dimm,id=", EINVAL, "pc-dimm: id= is empty");
-    refused("pc-dimm,block-size=2M", EINVAL, "pc-dimm: block-size=2M is for another kind");
-    refused("virtio-mem-pci,slot=2", EINVAL, "virtio-mem-pci: slot=2 is for another kind");
-    refused("pc-dimm,slot=two", EINVAL, "pc-dimm: slot=two is not a whole number in its range");
-    refused("pc-dimm,node=-1", EINVAL, "pc-dimm: node=-1 is not a whole number in its range");
+    refused("pc-dimm,block-size=2M", EINVAL, "pc-dimm: block-size=2M: this kind has no block-size");
+    refused("virtio-mem-pci,slot=2", EINVAL, "virtio-mem-pci: slot=2: this kind has no slot");
+    refused("pc-dimm,slot=two", EINVAL, "pc-dimm: slot=two is no number from -1 to 2147483647");
+    refused("pc-dimm,node=-1", EINVAL, "pc-dimm: node=-1 is no number from 0 to 2147483647");
+    refused("pc-dimm,node=2x", EINVAL, "pc-dimm: node=2x is no number from 0 to 2147483647");
+    refused("pc-dimm,,id=d0", EINVAL,
+            "'pc-dimm,id=d0' is no kind of memory device: options begin with pc-dimm, nvdimm or "
+            "virtio-mem-pci");
+    refused("pc-dimm,id=d0,", EINVAL,
+            "pc-dimm: there is nothing between two commas or after the last one");
+    refused("driver=pc-dimm,id=a,,b\x1b[2J,memdev=nope", ENODEV,
+            "memory device 'a,b\\x1b[2J': there is no memory backend 'nope'");
     refused("pc-dimm,id=d0,memdev=m0,node=128", EINVAL,
             "memory device 'd0': node 128 is not below 128");
     MemoryDeviceConfig config = MEMORY_DEVICE_CONFIG_INIT;
@@ -145,7 +154,7 @@ static void places_are_checked(void **state)
     refused("pc-dimm,id=d1,memdev=m1,slot=4", EINVAL,
             "memory device 'd1': there is no slot 4: the machine has 4");
     refused("pc-dimm,id=d1,memdev=m1,slot=-2", EINVAL,
-            "memory device 'd1': there is no slot -2: the machine has 4");
+            "pc-dimm: slot=-2 is no number from -1 to 2147483647");
     refused("pc-dimm,id=d1,memdev=odd", EINVAL,
             "memory device 'd1': its 0x300000 bytes are not a multiple of 0x200000");
     refused("pc-dimm,id=d1,memdev=big", ENOSPC,

@@ -291,7 +291,7 @@ static void virtio_mems_are_checked(void **state)
     MemoryRegion window, *mr = host_memory_backend_get_memory(host_memory_backend_find(ms, "m0"));
     make_alias(ms, &window, mr, 0, MiB);
     refused("virtio-mem-pci,id=v0,memdev=m0", EBUSY,
-            "virtio-mem 'v0': its backend 'm0' is mapped through an alias");
+            "RAM 'm0' is mapped through an alias: its discard manager cannot change");
     OK(memory_region_finalize(&window));
     assert_false(memory_region_has_ram_discard_manager(mr));
     /* What was refused has lost nothing. */

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,6 +18,33 @@
 #include "support/machine.h"
 
 /* ---- Machines ------------------------------------------------------------------------ */
+
+/* The first machine of the process starts a thread; without one there is none, and no abort. */
+static void no_machine_without_threads(void **state)
+{
+    struct rlimit limit;
+    unsigned long pages;
+
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        FILE *file = fopen("/proc/self/statm", "r");
+        if (!file || fscanf(file, "%lu", &pages) != 1 || getrlimit(RLIMIT_AS, &limit)) {
+            _exit(2);
+        }
+        limit.rlim_cur = pages * 4096 + (1U << 20); /* no room for a stack */
+        if (setrlimit(RLIMIT_AS, &limit)) {
+            _exit(3);
+        }
+        MemorySystem *ms = memory_system_create();
+        _exit(!ms && strstr(membus_last_error(), "thread cannot be started") ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
 
 static void a_machine_starts_with_its_roots(void **state)
 {
@@ -450,6 +479,7 @@ static void memory_of_the_program_is_used_in_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_machine_without_threads),
         cmocka_unit_test(a_machine_starts_with_its_roots),
         cmocka_unit_test(the_byte_order_is_settled_before_devices),
         cmocka_unit_test(machines_do_not_meet),

@@ -250,7 +250,8 @@ static void print_size(hwaddr size)
 static void print_names(const View *view)
 {
     for (size_t i = 0; i < view->nr_spaces; i++) {
-        printf("%s%s", i ? ", " : "", address_space_name(view->spaces[i]));
+        fputs(i ? ", " : "", stdout);
+        print_text(stdout, address_space_name(view->spaces[i]));
     }
 }
 
@@ -271,7 +272,9 @@ static void print_census(const Options *options, const Census *census)
     for (size_t i = 0; i < census->nr_regions; i++) {
         const MemoryRegion *mr = census->regions[i].mr;
         size_t view = SIZE_MAX;
-        printf("%s%s%s: %s, ", head, memory_region_name(mr), plain, own_type(mr));
+        fputs(head, stdout);
+        print_text(stdout, memory_region_name(mr));
+        printf("%s: %s, ", plain, own_type(mr));
         print_size(memory_region_size(mr));
         puts(sight == end || sight->region != i ? "\n  not visible" : "");
         for (; sight != end && sight->region == i; sight++) {

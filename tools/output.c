@@ -41,6 +41,18 @@ int print_json(json_t *root, int status)
     return finish_output(status);
 }
 
+void print_text(FILE *out, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < ' ' || c == 0x7f) {
+            fprintf(out, "\\x%02x", c);
+        } else {
+            putc(c, out);
+        }
+    }
+}
+
 json_t *json_hwaddr(hwaddr addr)
 {
     return json_sprintf("0x%016" PRIx64, addr);

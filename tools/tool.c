@@ -11,13 +11,15 @@
 
 void complain(const char *fmt, ...)
 {
+    char text[8192];
     va_list args;
 
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
     fflush(stdout);
     fputs("membus: ", stderr);
-    va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
+    print_text(stderr, text);
     putc('\n', stderr);
 }
 

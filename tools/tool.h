@@ -90,6 +90,9 @@ typedef enum Color {
 /* What switches to @color, "" where colours are off. COLOR_PLAIN ends a colour. */
 const char *color(const Options *options, Color color);
 
+/* Print @text, which others made up, so that it cannot command a terminal. */
+void print_text(FILE *out, const char *text);
+
 /*
  * Print @root, which may be NULL if memory was short, and give it up. Returns an exit status:
  * @status if all went well.

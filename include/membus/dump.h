@@ -3,10 +3,10 @@
  * dump.h - RAM to a file descriptor and back: the plain bytes, as QEMU's `pmemsave` writes them.
  *
  * A dump has no header: byte n of it is byte n of the RAM block, or of the range of guest
- * addresses. It is sparse: RAM that was never touched is not read. In a regular file it becomes
- * a hole (whatever was there before reads as zero afterwards); to anything else, and to a file
- * opened with O_APPEND, its zeros are written. A load leaves holes of a file alone where the RAM
- * is untouched, too, and zeroes what is not.
+ * addresses. It is sparse: RAM that was never touched is not read, nor is what a RamDiscardManager
+ * has as discarded. In a regular file it becomes a hole (whatever was there before reads as zero
+ * afterwards); to anything else, and to a file opened with O_APPEND, its zeros are written. A load
+ * leaves holes of a file alone where the RAM is untouched, too, and zeroes what is not.
  *
  * The fd:
  *  - It is the caller's; a dump starts at its file position, which on success is behind the dump

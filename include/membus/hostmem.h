@@ -106,9 +106,9 @@ MEMBUS_EXPORT int host_memory_config_parse(const char *options, HostMemoryConfig
 
 /*
  * Make a backend of @ms. The one makes it from text, the other from @config, of which nothing is
- * kept; a descriptor is duplicated. A page that cannot be touched lies on each side of the
- * memory, and memory of 2 MiB or more is aligned to that. A file is made or grown as needed (not
- * fd=, nor with readonly).
+ * kept; a descriptor is duplicated. A page that cannot be touched lies on each side of memory
+ * that is not the caller's; such memory of 2 MiB or more is aligned to that, or as `align` says.
+ * A file is made or grown as needed (not fd=, nor with readonly).
  *
  * Returns NULL with an error that names the id, the step and the system's reason; files are then
  * as they were before, but that preallocated blocks of a file that was there stay. Among them

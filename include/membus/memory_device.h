@@ -87,7 +87,7 @@ typedef enum MemoryDeviceKind {
 /* What a device is made of. Start from MEMORY_DEVICE_CONFIG_INIT. */
 typedef struct MemoryDeviceConfig {
     MemoryDeviceKind kind;
-    const char *id;            /* unique among the devices; NULL or "": none */
+    const char *id;            /* unique; a letter, then letters, digits, -._; NULL or "": none */
     HostMemoryBackend *memdev; /* claimed for the life of the device */
     hwaddr addr;               /* guest address; 0: first fit */
     int slot;                  /* dimm, nvdimm; -1: the lowest that is free */
@@ -113,9 +113,9 @@ typedef struct MemoryDeviceConfig {
  *   ENOSPC   no slot is free; the area's size is used up; no gap is large enough
  *   EEXIST   another device has the id, or is in the way (named with its range)
  *   ERANGE   the address is not in the area
- *   EINVAL   misaligned address or size, a slot or node that does not exist, a label area or
- *            block size that is too small, a read-only backend (nvdimm without `unarmed`,
- *            virtio-mem)
+ *   EINVAL   a NULL argument, an id that is none (or above 127 bytes), misaligned address or size,
+ *            a slot or node that does not exist, a label area or block size that is too small, a
+ *            read-only backend (nvdimm without `unarmed`, virtio-mem)
  *   ENOTSUP  virtio-mem over memory that cannot be given back: the caller's, or a private mapping
  *            of a file
  *   ENOMEM   (the backend of a virtio-mem may have been emptied)
@@ -125,7 +125,8 @@ MEMBUS_EXPORT MemoryDeviceState *
 memory_device_add_config(MemorySystem *ms, const MemoryDeviceConfig *config, Error **errp);
 
 /*
- * The same from text, as VMM users give it:
+ * The same from text, as VMM users give it, in the form of host_memory_config_parse() (the kind
+ * alone or after driver=):
  *      pc-dimm,id=d0,memdev=m0,addr=0x100000000,slot=2,node=0
  *      nvdimm,id=n0,memdev=m1,label-size=128K,unarmed=on
  *      virtio-mem-pci,id=v0,memdev=m2,memaddr=0x140000000,requested-size=1G,block-size=2M
@@ -136,9 +137,10 @@ MEMBUS_EXPORT MemoryDeviceState *memory_device_add(MemorySystem *ms, const char 
                                                    Error **errp);
 
 /*
- * Unmap @md, release its backend and end it, as when the guest has agreed to let it go. RAM discard
- * listeners of a virtio-mem that are left after the commit are told to discard and forgotten.
- * -EBUSY: a virtio-mem with plugged blocks, or from a listener's callback; -ENOMEM.
+ * Unmap @md, release its backend and end it, as when the guest has agreed to let it go; NULL is
+ * fine. RAM discard listeners of a virtio-mem that are left after the commit are forgotten.
+ * -EBUSY: from a listener's callback; a virtio-mem with plugged blocks, or, within a transaction,
+ * with RAM discard listeners, which are to go when they see that it does. -ENOMEM.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_device_del(MemoryDeviceState *md, Error **errp);

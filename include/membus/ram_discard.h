@@ -138,7 +138,8 @@ MEMBUS_EXPORT void ram_discard_manager_destroy(RamDiscardManager *rdm);
 
 /*
  * Make @rdm the manager of @mr before @mr is mapped; NULL: none any more. -EINVAL if @rdm was made
- * of another region, -EBUSY if @mr is in a container or has a manager.
+ * of another region, -EBUSY if @mr is in a container, is shown by an alias or an address space, or
+ * has a manager.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_region_set_ram_discard_manager(MemoryRegion *mr, RamDiscardManager *rdm);

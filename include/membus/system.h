@@ -24,7 +24,8 @@ extern "C" {
 /*
  * Make a machine's memory system with the root regions `system` (2^64 bytes, a container) and
  * `io` (65536 ports, unassigned: reads all ones, drops writes) and the address spaces "memory"
- * and "I/O" on them. Returns NULL if memory is short (membus_last_error()).
+ * and "I/O" on them. The first one of a process starts a thread, which ends what no reader is
+ * left for. Returns NULL if memory is short or no thread can be had (membus_last_error()).
  * Context: any thread.
  */
 MEMBUS_EXPORT MemorySystem *memory_system_create(void);

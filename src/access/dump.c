@@ -16,6 +16,7 @@
 #include "base/range.h"
 #include "map/flatview.h"
 #include "map/ops.h"
+#include "map/ram_discard.h"
 #include "map/system.h"
 #include "ram/log.h"
 #include "ram/populated.h"
@@ -43,18 +44,29 @@ static Stretch stretch_rest(Stretch stretch, hwaddr used)
     return (Stretch){stretch.mr, stretch.offset + used, stretch.size - used};
 }
 
-/* How much of @stretch is untouched from its beginning on, and how much is populated then. */
+/*
+ * How much of @stretch is untouched from its beginning on, and how much is populated then, for the
+ * host and for a RamDiscardManager.
+ */
 static void look_at_memory(PopulatedScan *scan, const Stretch *stretch, hwaddr *untouched,
                            hwaddr *populated)
 {
+    hwaddr from = stretch->offset, end = from + (stretch->size - 1);
     hwaddr first, last;
 
     *untouched = stretch->size;
     *populated = 0;
-    if (populated_next(scan, stretch->offset, &first, &last) &&
-        first - stretch->offset < stretch->size) {
-        *untouched = first - stretch->offset;
-        *populated = hwaddr_min(last - first + 1, stretch->size - *untouched);
+    while (populated_next(scan, from, &first, &last) && first <= end) {
+        hwaddr run_last = end;
+        from = first;
+        if (!region_next_populated(stretch->mr, &from, &run_last)) {
+            return;
+        }
+        if (from <= last) {
+            *untouched = from - stretch->offset;
+            *populated = hwaddr_min(last, run_last) - from + 1;
+            return;
+        }
     }
 }
 
@@ -176,7 +188,7 @@ static int dump_block(RAMBlock *block, int fd, const MemoryDumpOptions *options,
     if (!mr) {
         return fail(ENODEV, "%s: its region has ended", what);
     }
-    Stretch all = {mr, 0, block->used_length};
+    Stretch all = {mr, 0, qemu_ram_get_used_length(block)};
     DumpOpen *open = load ? dumpfd_open_load : dumpfd_open_save;
     int result = open(&file, fd, all.size, options, what);
     if (!result) {

@@ -16,10 +16,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define POLL_MS 100
@@ -34,25 +32,6 @@ static int fail_fd(const DumpFd *file, int err, const char *call)
                 file->fd, call, strerror(err), file->done, file->size);
 }
 
-/* Block what a write can raise, unless the thread has it blocked or pending already. */
-static void block_signals(DumpFd *file)
-{
-    static const int raised[] = {SIGPIPE, SIGXFSZ};
-    sigset_t before, pending, both;
-
-    sigemptyset(&both);
-    sigemptyset(&file->blocked);
-    sigaddset(&both, SIGPIPE);
-    sigaddset(&both, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &both, &before);
-    sigpending(&pending);
-    for (unsigned i = 0; i < 2; i++) {
-        if (!sigismember(&before, raised[i]) && !sigismember(&pending, raised[i])) {
-            sigaddset(&file->blocked, raised[i]);
-        }
-    }
-}
-
 static int open_fd(DumpFd *file, int fd, hwaddr size, const MemoryDumpOptions *options,
                    const char *what)
 {
@@ -62,7 +41,7 @@ static int open_fd(DumpFd *file, int fd, hwaddr size, const MemoryDumpOptions *o
     if (options) {
         file->options = *options;
     }
-    block_signals(file);
+    write_signals_block(&file->signals);
     if (fstat(fd, &st)) {
         return fail_fd(file, errno, "fstat");
     }
@@ -117,19 +96,7 @@ int dumpfd_open_load(DumpFd *file, int fd, hwaddr size, const MemoryDumpOptions 
 
 void dumpfd_close(DumpFd *file)
 {
-    static const struct timespec at_once = {0};
-    sigset_t pending;
-
-    sigpending(&pending);
-    for (int sig = 1; sig < NSIG; sig++) {
-        if (sigismember(&file->blocked, sig) == 1 && sigismember(&pending, sig) == 1) {
-            sigset_t one;
-            sigemptyset(&one);
-            sigaddset(&one, sig);
-            sigtimedwait(&one, NULL, &at_once);
-        }
-    }
-    pthread_sigmask(SIG_UNBLOCK, &file->blocked, NULL);
+    write_signals_unblock(&file->signals);
 }
 
 /* ---- one step ------------------------------------------------------------------------ */

@@ -3,8 +3,9 @@
 #ifndef ACCESS_DUMPFD_H
 #define ACCESS_DUMPFD_H
 
+#include "base/write_signals.h"
+
 #include <membus/dump.h>
-#include <signal.h>
 #include <sys/types.h>
 
 #define DUMP_CHUNK (1U << 20) /* bytes between two calls of the progress callback */
@@ -17,7 +18,7 @@ typedef struct DumpFd {
     off_t old_end;     /* of the file before a save */
     hwaddr done, size; /* bytes */
     MemoryDumpOptions options;
-    sigset_t blocked; /* by us, and to be unblocked */
+    WriteSignals signals;
 } DumpFd;
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* text.h - copies of strings. */
+/* text.h - copies of strings; ids. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
@@ -16,6 +16,17 @@ static inline char *text_copy(const char *text)
         memcpy(copy, text ? text : "", size);
     }
     return copy;
+}
+
+/*
+ * How much of @text is an id as QEMU has them: a letter, then letters, digits, '-', '.' and '_'.
+ */
+static inline size_t text_id_length(const char *text)
+{
+    static const char characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                     "0123456789-._";
+
+    return memchr(characters, *text, 52) ? strspn(text, characters) : 0;
 }
 
 #endif

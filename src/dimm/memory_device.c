@@ -19,6 +19,7 @@
 
 /* Anonymous memory is aligned so that the host can use huge pages for it. */
 #define ANONYMOUS_ALIGN (2ULL << 20)
+#define ID_MAX 127 /* bytes */
 
 static const MemoryDeviceClass *const classes[] = {
     [MEMORY_DEVICE_DIMM] = &memory_device_dimm,
@@ -91,10 +92,32 @@ MemoryDeviceState *memory_device_find(MemorySystem *ms, const char *id)
 
 /* ---- adding ------------------------------------------------------------------------- */
 
+/* Printers, paths and sentences show it as it is. */
+static int check_id(const char *id)
+{
+    size_t length = strlen(id), good = text_id_length(id);
+
+    if (good < length) {
+        return fail(EINVAL,
+                    "a memory device's id has 0x%02x as character %zu: an id begins with a letter "
+                    "and goes on with letters, digits, '-', '.' and '_'",
+                    (unsigned char)id[good], good);
+    }
+    if (length > ID_MAX) {
+        return fail(EINVAL, "memory device '%.20s...': an id of %zu bytes is longer than %d", id,
+                    length, ID_MAX);
+    }
+    return 0;
+}
+
 static int check_config(MemorySystem *ms, const MemoryDeviceConfig *config)
 {
     const char *id = config->id ? config->id : "";
+    int result = check_id(id);
 
+    if (result) {
+        return result;
+    }
     if (!ms->memory_devices) {
         return fail(ENODEV,
                     "memory device '%s': the machine has no area for memory devices "
@@ -232,11 +255,12 @@ static int plug(MemoryDeviceState *md, const MemoryDeviceConfig *config)
         result = md->class->prepare(md);
     }
     if (!result) {
+        interval_insert(&md->area->by_address, &md->place); /* listeners can find it */
         result = memory_region_add_subregion(&md->area->region, md->place.first - md->area->base,
                                              md->region);
-    }
-    if (!result) {
-        interval_insert(&md->area->by_address, &md->place);
+        if (result) {
+            interval_remove(&md->area->by_address, &md->place);
+        }
     }
     return result;
 }
@@ -246,6 +270,11 @@ MemoryDeviceState *memory_device_add_config(MemorySystem *ms, const MemoryDevice
 {
     MemoryDeviceState *md = NULL;
 
+    if (!ms || !config) {
+        error_pass(errp,
+                   fail(EINVAL, "a memory device: %s is NULL", ms ? "config" : "the machine"));
+        return NULL;
+    }
     machine_lock(ms);
     int result = check_config(ms, config);
     if (!result) {
@@ -279,6 +308,9 @@ static int unplug(MemoryDeviceState *md)
 
 int memory_device_del(MemoryDeviceState *md, Error **errp)
 {
+    if (!md) {
+        return 0;
+    }
     MemorySystem *ms = md->area->ms;
 
     machine_lock(ms);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/range.h"
 #include "dimm/device.h"
+#include "ram/log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -140,7 +141,9 @@ int nvdimm_write_label_data(MemoryDeviceState *md, const void *buf, hwaddr size,
     }
     if (!result) {
         RAMBlock *block = md->memory->ram_block;
+        ram_before_write(block, start, size);
         memcpy(block->host + start, buf, (size_t)size);
+        ram_after_write(block, start, size);
         if (block->flags & (RAM_SHARED | RAM_PMEM)) { /* other memory cannot be durable */
             result = ram_block_writeback(block, start, size);
         }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory devices from text: one table says which keys there are, and where they go. */
+#include "ram/options.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "dimm/device.h"
-#include "ram/option_values.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -14,127 +14,56 @@
 #define DIMMS (BIT(MEMORY_DEVICE_DIMM) | NVDIMM)
 #define ALL (DIMMS | VIRTIO_MEM)
 
-typedef enum ValueType { TEXT, SIZE, SWITCH, SLOT, NODE } ValueType;
-
 typedef struct Parsed {
     MemoryDeviceConfig config;
     const char *memdev;
 } Parsed;
 
-typedef struct Key {
-    const char *name;
-    ValueType type;
-    size_t field; /* in Parsed */
-    unsigned kinds;
-} Key;
+#define KEY(key, option_type, member, of_kinds, ...)                                               \
+    {                                                                                              \
+        .name = (key), .type = (option_type), .field = offsetof(Parsed, member),                   \
+        .kinds = (of_kinds), __VA_ARGS__                                                           \
+    }
 
-static const Key keys[] = {
-    {"id", TEXT, offsetof(Parsed, config.id), ALL},
-    {"memdev", TEXT, offsetof(Parsed, memdev), ALL},
-    {"addr", SIZE, offsetof(Parsed, config.addr), DIMMS},
-    {"memaddr", SIZE, offsetof(Parsed, config.addr), VIRTIO_MEM},
-    {"slot", SLOT, offsetof(Parsed, config.slot), DIMMS},
-    {"node", NODE, offsetof(Parsed, config.node), ALL},
-    {"hotplugged", SWITCH, offsetof(Parsed, config.hotplugged), ALL},
-    {"label-size", SIZE, offsetof(Parsed, config.label_size), NVDIMM},
-    {"unarmed", SWITCH, offsetof(Parsed, config.unarmed), NVDIMM},
-    {"block-size", SIZE, offsetof(Parsed, config.block_size), VIRTIO_MEM},
-    {"requested-size", SIZE, offsetof(Parsed, config.requested_size), VIRTIO_MEM},
+static const OptionKey keys[] = {
+    KEY("id", OPTION_TEXT, config.id, ALL),
+    KEY("memdev", OPTION_TEXT, memdev, ALL),
+    KEY("addr", OPTION_SIZE, config.addr, DIMMS),
+    KEY("memaddr", OPTION_SIZE, config.addr, VIRTIO_MEM),
+    KEY("slot", OPTION_NUMBER, config.slot, DIMMS, .min = -1, .max = INT_MAX),
+    KEY("node", OPTION_NUMBER, config.node, ALL, .max = INT_MAX),
+    KEY("hotplugged", OPTION_SWITCH, config.hotplugged, ALL),
+    KEY("label-size", OPTION_SIZE, config.label_size, NVDIMM),
+    KEY("unarmed", OPTION_SWITCH, config.unarmed, NVDIMM),
+    KEY("block-size", OPTION_SIZE, config.block_size, VIRTIO_MEM),
+    KEY("requested-size", OPTION_SIZE, config.requested_size, VIRTIO_MEM),
 };
-#define NR_KEYS (sizeof keys / sizeof *keys)
 
-static const struct {
-    const char *name;
-    MemoryDeviceKind kind;
-} types[] = {
+static const OptionKind kinds[] = {
     {"pc-dimm", MEMORY_DEVICE_DIMM},
     {"nvdimm", MEMORY_DEVICE_NVDIMM},
     {"virtio-mem-pci", MEMORY_DEVICE_VIRTIO_MEM},
     {"virtio-mem", MEMORY_DEVICE_VIRTIO_MEM},
 };
 
-static const char *whole_number(const char *text, long min, long max, long *value)
-{
-    char *end;
-
-    errno = 0;
-    *value = strtol(text, &end, 10);
-    if (end == text || *end || errno || *value < min || *value > max) {
-        return "is not a whole number in its range";
-    }
-    return NULL;
-}
-
-static const char *set_value(void *field, ValueType type, const char *text)
-{
-    const char *wrong = NULL;
-    long value;
-
-    switch (type) {
-    case TEXT:
-        *(const char **)field = text;
-        return *text ? NULL : "is empty";
-    case SIZE:
-        return option_size(text, field);
-    case SWITCH:
-        return option_switch(text, field);
-    case SLOT:
-        wrong = whole_number(text, INT_MIN, INT_MAX, &value);
-        *(int *)field = (int)value;
-        return wrong;
-    case NODE:
-        wrong = whole_number(text, 0, INT_MAX, &value);
-        *(unsigned *)field = (unsigned)value;
-        return wrong;
-    }
-    return wrong;
-}
-
-static int parse_type(const char *type, MemoryDeviceKind *kind)
-{
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (strcmp(type, types[i].name) == 0) {
-            *kind = types[i].kind;
-            return 0;
-        }
-    }
-    return fail(EINVAL,
-                "'%.40s' is no kind of memory device: options begin with pc-dimm, nvdimm or "
-                "virtio-mem-pci",
-                type);
-}
-
-static int parse_item(Parsed *parsed, const char *type, char *item, unsigned *seen)
-{
-    char *value = strchr(item, '=');
-
-    if (!value) {
-        return fail(EINVAL, "%s: '%.40s' has no value: write KEY=VALUE", type, item);
-    }
-    *value++ = '\0';
-    for (unsigned i = 0; i < NR_KEYS; i++) {
-        if (strcmp(keys[i].name, item) != 0) {
-            continue;
-        }
-        const char *wrong = !(keys[i].kinds & BIT(parsed->config.kind)) ? "is for another kind"
-                            : *seen & BIT(i)
-                                ? "is given twice"
-                                : set_value((char *)parsed + keys[i].field, keys[i].type, value);
-        *seen |= BIT(i);
-        return wrong ? fail(EINVAL, "%s: %s=%.40s %s", type, item, value, wrong) : 0;
-    }
-    return fail(EINVAL, "%s: there is no key '%.40s'", type, item);
-}
+static const OptionSet device_options = {
+    .what = "memory device",
+    .prefix = "driver=",
+    .kinds = kinds,
+    .nr_kinds = sizeof kinds / sizeof *kinds,
+    .kinds_shown = "pc-dimm, nvdimm or virtio-mem-pci",
+    .keys = keys,
+    .nr_keys = sizeof keys / sizeof *keys,
+};
 
 /* Strings of @parsed point into @text. */
 static int parse(char *text, Parsed *parsed)
 {
-    char *save, *type = strtok_r(text, ",", &save), *item;
-    unsigned seen = 0;
-    int result = parse_type(type ? type : "", &parsed->config.kind);
+    unsigned kind;
+    int result = options_parse(&device_options, text, &kind, parsed);
 
-    while (!result && (item = strtok_r(NULL, ",", &save))) {
-        result = parse_item(parsed, type, item, &seen);
+    if (!result) {
+        parsed->config.kind = (MemoryDeviceKind)kind;
     }
     return result;
 }
@@ -144,8 +73,9 @@ static int find_backend(MemorySystem *ms, Parsed *parsed)
     if (parsed->memdev) {
         parsed->config.memdev = host_memory_backend_find(ms, parsed->memdev);
         if (!parsed->config.memdev) {
-            return fail(ENODEV, "memory device '%s': there is no memory backend '%.40s'",
-                        parsed->config.id ? parsed->config.id : "", parsed->memdev);
+            return fail(ENODEV, "memory device '%s': there is no memory backend '%s'",
+                        parsed->config.id ? option_show(parsed->config.id).text : "",
+                        option_show(parsed->memdev).text);
         }
     }
     return 0;

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/range.h"
 #include "dimm/device.h"
-#include "dimm/ram_discard.h"
+#include "map/ram_discard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -45,10 +45,6 @@ static int check_config(const MemoryDeviceState *md, hwaddr block_size, size_t p
                     "virtio-mem '%s': its backend '%s' is a private mapping of a file, which keeps "
                     "what is given back (share=on does not)",
                     md->id, block->idstr);
-    }
-    if (md->memory->aliases) {
-        return fail(EBUSY, "virtio-mem '%s': its backend '%s' is mapped through an alias", md->id,
-                    md->memory->name);
     }
     if (md->memory->state.readonly) {
         return fail(EINVAL, "virtio-mem '%s': its backend is read-only", md->id);
@@ -90,13 +86,23 @@ static int prepare(MemoryDeviceState *md)
     return ram_block_discard_range(md->memory->ram_block, 0, md->memory->state.size);
 }
 
+/* Those who listen go when they see it go, which within a transaction is too late. */
 static int check_unplug(const MemoryDeviceState *md)
 {
-    hwaddr plugged = ram_discard_manager_populated_size(md->virtio_mem.blocks);
+    const RamDiscardManager *blocks = md->virtio_mem.blocks;
+    hwaddr plugged = ram_discard_manager_populated_size(blocks);
 
-    return plugged ? fail(EBUSY, "virtio-mem '%s': 0x%" PRIx64 " bytes are plugged still", md->id,
-                          plugged)
-                   : discard_check(md->virtio_mem.blocks, 0, md->memory->state.size);
+    if (plugged) {
+        return fail(EBUSY, "virtio-mem '%s': 0x%" PRIx64 " bytes are plugged still", md->id,
+                    plugged);
+    }
+    if (md->area->ms->transaction_depth && blocks->first) {
+        return fail(EBUSY,
+                    "virtio-mem '%s': RAM discard listeners are registered, which cannot be told "
+                    "within a transaction that it goes",
+                    md->id);
+    }
+    return discard_check(blocks, 0, md->memory->state.size);
 }
 
 static void unrealize(MemoryDeviceState *md)

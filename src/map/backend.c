@@ -289,7 +289,12 @@ void host_memory_backend_release(HostMemoryBackend *backend)
 
 bool host_memory_backend_is_mapped(const HostMemoryBackend *backend)
 {
-    return backend->user != NULL;
+    MemorySystem *ms = backend->owner->ms;
+
+    machine_lock(ms);
+    bool mapped = backend->user;
+    machine_unlock(ms);
+    return mapped;
 }
 
 MemoryRegion *host_memory_backend_get_memory(HostMemoryBackend *backend)

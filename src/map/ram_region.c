@@ -89,7 +89,7 @@ int memory_region_init_resizeable_ram(MemoryRegion *mr, MemoryOwner *owner, cons
 {
     hwaddr rounded_max = hostmem_round(max_size);
     int result = anonymous_region(mr, owner, name, size <= max_size ? hostmem_round(size) : size,
-                                  rounded_max, RAM_RESIZEABLE);
+                                  rounded_max ? rounded_max : max_size, RAM_RESIZEABLE);
 
     if (!result) {
         mr->ram_block->resized = resized;
@@ -122,9 +122,14 @@ int memory_region_init_ram_device_ptr(MemoryRegion *mr, MemoryOwner *owner, cons
 }
 
 static int fd_region(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr size,
-                     hwaddr align, uint32_t ram_flags, int fd, hwaddr offset)
+                     hwaddr align, uint32_t ram_flags, const HostFile *file, hwaddr offset)
 {
-    RAMBlockConfig config = {.fd = fd, .fd_offset = offset, .flags = ram_flags};
+    int fd = file->fd;
+    RAMBlockConfig config = {
+        .fd = fd,
+        .fd_offset = offset,
+        .flags = ram_flags | (file->named ? RAM_NAMED_FILE : 0),
+    };
     const char *shown = name ? name : "";
 
     if (ram_flags & ~(RAM_SHARED | RAM_READONLY)) {
@@ -162,7 +167,9 @@ int memory_region_init_ram_from_fd(MemoryRegion *mr, MemoryOwner *owner, const c
                                    hwaddr size, uint32_t ram_flags, int fd, hwaddr offset,
                                    Error **errp)
 {
-    return error_pass(errp, fd_region(mr, owner, name, size, 0, ram_flags, fd, offset));
+    HostFile file = {.fd = fd};
+
+    return error_pass(errp, fd_region(mr, owner, name, size, 0, ram_flags, &file, offset));
 }
 
 int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner, const char *name,
@@ -177,12 +184,10 @@ int memory_region_init_ram_from_file(MemoryRegion *mr, MemoryOwner *owner, const
         result = hostfile_grow(&file, hwaddr_add_clipped(offset, size));
     }
     if (!result) {
-        result = fd_region(mr, owner, name, size, align, ram_flags, file.fd, offset);
+        result = fd_region(mr, owner, name, size, align, ram_flags, &file, offset);
     }
     if (result) {
         hostfile_undo(&file);
-    } else if (file.named) {
-        mr->ram_block->flags |= RAM_NAMED_FILE;
     }
     return error_pass(errp, result);
 }

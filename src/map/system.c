@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define IO_PORTS 65536
 
@@ -77,8 +78,12 @@ static void tear_down(MemorySystem *ms)
 
 MemorySystem *memory_system_create(void)
 {
+    int err = rcu_start();
+    if (err) {
+        fail(err, "a memory system: its thread cannot be started: %s", strerror(err));
+        return NULL;
+    }
     MemorySystem *ms = calloc(1, sizeof *ms);
-
     if (!ms) {
         fail_no_memory("a memory system");
         return NULL;

@@ -8,11 +8,13 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "ram/option_values.h"
+#include "ram/options.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
+#include <limits.h>
+
+#define MAX_THREADS 256
 
 #define BIT(kind) (1u << (kind))
 #define PTR BIT(HOST_MEMORY_PTR)
@@ -21,215 +23,75 @@
 #define MEMFD BIT(HOST_MEMORY_MEMFD)
 #define OURS (BIT(HOST_MEMORY_RAM) | BIT(HOST_MEMORY_SHM) | MEMFD | FILES)
 
-typedef enum ValueType { TEXT, SIZE, SWITCH, THREADS, DESCRIPTOR, NODES, THP, POLICY } ValueType;
-
-typedef struct Key {
-    const char *name;
-    ValueType type;
-    size_t field, length; /* in HostMemoryConfig */
-    unsigned kinds;
-} Key;
-
-#define KEY(name, type, field, kinds)                                                              \
+/* Where a value of the config goes, for which kinds. */
+#define KEY(key, option_type, member, of_kinds, ...)                                               \
     {                                                                                              \
-        name, type, offsetof(HostMemoryConfig, field), sizeof(((HostMemoryConfig *)0)->field),     \
-            kinds                                                                                  \
+        .name = (key), .type = (option_type), .field = offsetof(HostMemoryConfig, member),         \
+        .length = sizeof(((HostMemoryConfig *)0)->member), .kinds = (of_kinds), __VA_ARGS__        \
     }
 
-static const Key keys[] = {
-    KEY("id", TEXT, id, OURS | PTR),
-    KEY("size", SIZE, size, OURS | PTR),
-    KEY("share", SWITCH, share, OURS | PTR),
-    KEY("prealloc", SWITCH, prealloc, OURS),
-    KEY("prealloc-threads", THREADS, prealloc_threads, OURS),
-    KEY("reserve", SWITCH, reserve, OURS),
-    KEY("merge", SWITCH, merge, OURS),
-    KEY("dump", SWITCH, dump, OURS),
-    KEY("host-nodes", NODES, host_nodes, OURS),
-    KEY("policy", POLICY, policy, OURS),
-    KEY("thp", THP, thp, OURS),
-    KEY("mem-path", TEXT, mem_path, BIT(HOST_MEMORY_FILE)),
-    KEY("fd", DESCRIPTOR, fd, FD),
-    KEY("offset", SIZE, offset, FILES),
-    KEY("align", SIZE, align, FILES),
-    KEY("readonly", SWITCH, readonly, FILES),
-    KEY("discard-data", SWITCH, discard_data, BIT(HOST_MEMORY_FILE)),
-    KEY("pmem", SWITCH, pmem, BIT(HOST_MEMORY_FILE)),
-    KEY("hugetlb", SWITCH, hugetlb, MEMFD),
-    KEY("hugetlbsize", SIZE, hugetlbsize, MEMFD),
-    KEY("seal", SWITCH, seal, MEMFD),
+static const char *const thp_words[] = {"default", "on", "off", NULL};
+static const char *const policy_words[] = {"default", "preferred", "bind", "interleave", NULL};
+
+static const OptionKey keys[] = {
+    KEY("id", OPTION_TEXT, id, OURS | PTR),
+    KEY("size", OPTION_SIZE, size, OURS | PTR),
+    KEY("share", OPTION_SWITCH, share, OURS | PTR, .said = offsetof(HostMemoryConfig, share_set)),
+    KEY("prealloc", OPTION_SWITCH, prealloc, OURS),
+    KEY("prealloc-threads", OPTION_NUMBER, prealloc_threads, OURS, .min = 1, .max = MAX_THREADS),
+    KEY("reserve", OPTION_SWITCH, reserve, OURS),
+    KEY("merge", OPTION_SWITCH, merge, OURS),
+    KEY("dump", OPTION_SWITCH, dump, OURS),
+    KEY("host-nodes", OPTION_NODES, host_nodes, OURS),
+    KEY("policy", OPTION_WORD, policy, OURS, .words = policy_words),
+    KEY("thp", OPTION_WORD, thp, OURS, .words = thp_words),
+    KEY("mem-path", OPTION_TEXT, mem_path, BIT(HOST_MEMORY_FILE)),
+    KEY("fd", OPTION_NUMBER, fd, FD, .max = INT_MAX),
+    KEY("offset", OPTION_SIZE, offset, FILES),
+    KEY("align", OPTION_SIZE, align, FILES),
+    KEY("readonly", OPTION_SWITCH, readonly, FILES),
+    KEY("discard-data", OPTION_SWITCH, discard_data, BIT(HOST_MEMORY_FILE)),
+    KEY("pmem", OPTION_SWITCH, pmem, BIT(HOST_MEMORY_FILE)),
+    KEY("hugetlb", OPTION_SWITCH, hugetlb, MEMFD),
+    KEY("hugetlbsize", OPTION_SIZE, hugetlbsize, MEMFD),
+    KEY("seal", OPTION_SWITCH, seal, MEMFD),
 };
 #define NR_KEYS (sizeof keys / sizeof *keys)
 
-static const char *const kind_names[] = {
-    [HOST_MEMORY_RAM] = "memory-backend-ram",     [HOST_MEMORY_FILE] = "memory-backend-file",
-    [HOST_MEMORY_MEMFD] = "memory-backend-memfd", [HOST_MEMORY_SHM] = "memory-backend-shm",
-    [HOST_MEMORY_FD] = "memory-backend-fd",       [HOST_MEMORY_PTR] = "memory-backend-ptr",
+/* The last one has no text. */
+static const OptionKind kinds[] = {
+    {"memory-backend-ram", HOST_MEMORY_RAM},     {"memory-backend-file", HOST_MEMORY_FILE},
+    {"memory-backend-memfd", HOST_MEMORY_MEMFD}, {"memory-backend-shm", HOST_MEMORY_SHM},
+    {"memory-backend-fd", HOST_MEMORY_FD},       {"memory-backend-ptr", HOST_MEMORY_PTR},
 };
-static const char kinds_from_text[] = "memory-backend-ram, -file, -memfd, -shm or -fd";
+
+static const OptionSet backend_options = {
+    .what = "memory backend",
+    .prefix = "qom-type=",
+    .kinds = kinds,
+    .nr_kinds = HOST_MEMORY_PTR,
+    .kinds_shown = "memory-backend-ram, -file, -memfd, -shm or -fd",
+    .keys = keys,
+    .nr_keys = NR_KEYS,
+};
 
 const char *backend_kind_name(HostMemoryKind kind)
 {
-    return kind_names[kind];
+    return kinds[kind].name;
 }
 
-/* What users wrote, as far as a sentence has room and a terminal can show it. */
-typedef struct Shown {
-    char text[72];
-} Shown;
-
-static Shown show(const char *text)
-{
-    Shown shown;
-    size_t used = 0;
-
-    for (; *text && used < 56; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c >= ' ' && c <= '~') {
-            shown.text[used++] = (char)c;
-        } else {
-            used += (size_t)snprintf(shown.text + used, 5, "\\x%02x", c);
-        }
-    }
-    snprintf(shown.text + used, sizeof shown.text - used, "%s", *text ? "..." : "");
-    return shown;
-}
-
-static const char *const thp_words[] = {"default", "on", "off"};
-static const char *const policy_words[] = {"default", "preferred", "bind", "interleave"};
-
-static const char *set_value(HostMemoryConfig *config, const Key *key, char *text)
-{
-    void *field = (char *)config + key->field;
-    int word;
-
-    switch (key->type) {
-    case TEXT:
-        *(const char **)field = text;
-        return *text ? NULL : "is empty";
-    case SIZE:
-        return option_size(text, field);
-    case SWITCH:
-        return option_switch(text, field);
-    case THREADS:
-        return option_threads(text, field);
-    case DESCRIPTOR:
-        return option_descriptor(text, field);
-    case NODES:
-        return option_nodes(text, field);
-    case THP:
-        word = option_word(thp_words, 3, text);
-        config->thp = (HostMemoryThp)word;
-        return word < 0 ? "is none of default, on and off" : NULL;
-    case POLICY:
-        word = option_word(policy_words, 4, text);
-        config->policy = (HostMemoryPolicy)word;
-        return word < 0 ? "is none of default, preferred, bind and interleave" : NULL;
-    }
-    return NULL;
-}
-
-/* ---- The text ------------------------------------------------------------------ */
-
-/*
- * Cut the item that *@rest begins with off the text, "," for a doubled comma; *@rest is NULL
- * after the last one.
- */
-static char *cut_item(char **rest)
-{
-    char *item = *rest, *out = item, *in = item;
-
-    for (; *in; in++) {
-        if (*in == ',') {
-            if (in[1] != ',') {
-                break;
-            }
-            in++;
-        }
-        *out++ = *in;
-    }
-    *rest = *in ? in + 1 : NULL;
-    *out = '\0';
-    return item;
-}
-
-static int parse_kind(const char *item, HostMemoryKind *kind)
-{
-    static const char prefix[] = "qom-type=";
-    const char *name =
-        strncmp(item, prefix, sizeof prefix - 1) == 0 ? item + sizeof prefix - 1 : item;
-
-    for (unsigned i = HOST_MEMORY_RAM; i < HOST_MEMORY_PTR; i++) {
-        if (strcmp(name, kind_names[i]) == 0) {
-            *kind = (HostMemoryKind)i;
-            return 0;
-        }
-    }
-    return fail(EINVAL, "'%s' is no kind of memory backend: options begin with %s", show(name).text,
-                kinds_from_text);
-}
-
-static int unknown_key(HostMemoryKind kind, const char *name)
-{
-    char list[224] = "";
-    size_t used = 0;
-
-    for (size_t i = 0; i < NR_KEYS && used < sizeof list; i++) {
-        if (keys[i].kinds & BIT(kind)) {
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "",
-                                     keys[i].name);
-        }
-    }
-    return fail(EINVAL, "%s: no key '%.30s': there are %s", kind_names[kind], show(name).text,
-                list);
-}
-
-static int parse_item(HostMemoryConfig *config, char *item, unsigned *seen)
-{
-    const char *kind = kind_names[config->kind];
-    char *equals = strchr(item, '=');
-    const Key *key = keys;
-
-    if (!*item) {
-        return fail(EINVAL, "%s: there is nothing between two commas or after the last one", kind);
-    }
-    if (!equals) {
-        return fail(EINVAL, "%s: '%s' has no value: write KEY=VALUE", kind, show(item).text);
-    }
-    *equals = '\0';
-    while (key < keys + NR_KEYS && strcmp(key->name, item) != 0) {
-        key++;
-    }
-    if (key == keys + NR_KEYS) {
-        return unknown_key(config->kind, item);
-    }
-    if (!(key->kinds & BIT(config->kind))) {
-        return fail(EINVAL, "%s: %s=%s: this kind has no %s", kind, key->name,
-                    show(equals + 1).text, key->name);
-    }
-    if (*seen & BIT(key - keys) && key->type != NODES) {
-        return fail(EINVAL, "%s: %s=%s: %s is given twice", kind, key->name, show(equals + 1).text,
-                    key->name);
-    }
-    *seen |= BIT(key - keys);
-    const char *wrong = set_value(config, key, equals + 1);
-    if (wrong) {
-        return fail(EINVAL, "%s: %s=%s %s", kind, key->name, show(equals + 1).text, wrong);
-    }
-    config->share_set = config->share_set || key->field == offsetof(HostMemoryConfig, share);
-    return 0;
-}
+/* ---- Text ---------------------------------------------------------------------- */
 
 static int parse(char *text, HostMemoryConfig *config)
 {
-    unsigned seen = 0;
-    char *rest = text;
-    int result = parse_kind(cut_item(&rest), &config->kind);
+    unsigned kind;
+    int result = options_parse(&backend_options, text, &kind, config);
 
-    while (!result && rest) {
-        result = parse_item(config, cut_item(&rest), &seen);
+    if (result) {
+        return result;
     }
-    return result ? result : backend_config_check(config);
+    config->kind = (HostMemoryKind)kind;
+    return backend_config_check(config);
 }
 
 int host_memory_config_parse(const char *options, HostMemoryConfig *config, char **storage,
@@ -277,7 +139,7 @@ static int check_identity(const HostMemoryConfig *config)
     if ((unsigned)config->kind > HOST_MEMORY_PTR) {
         return fail(EINVAL, "%u is no kind of memory backend", (unsigned)config->kind);
     }
-    const char *kind = kind_names[config->kind];
+    const char *kind = kinds[config->kind].name;
     if (!config->id) {
         return fail(EINVAL, "%s: id= is missing", kind);
     }
@@ -285,11 +147,11 @@ static int check_identity(const HostMemoryConfig *config)
         return fail(EINVAL,
                     "%s: id=%s: an id begins with a letter and goes on with letters, digits, "
                     "'-', '.' and '_'",
-                    kind, show(config->id).text);
+                    kind, option_show(config->id).text);
     }
     if (strlen(config->id) > BACKEND_ID_MAX) {
         return fail(EINVAL, "%s: id=%s: an id of %zu bytes is longer than %d", kind,
-                    show(config->id).text, strlen(config->id), BACKEND_ID_MAX);
+                    option_show(config->id).text, strlen(config->id), BACKEND_ID_MAX);
     }
     return 0;
 }
@@ -298,12 +160,12 @@ static int check_kind(const HostMemoryConfig *config)
 {
     const HostMemoryConfig untouched = HOST_MEMORY_CONFIG_INIT;
 
-    for (const Key *key = keys; key < keys + NR_KEYS; key++) {
+    for (const OptionKey *key = keys; key < keys + NR_KEYS; key++) {
         if (!(key->kinds & BIT(config->kind)) &&
             memcmp((const char *)config + key->field, (const char *)&untouched + key->field,
                    key->length) != 0) {
             return fail(EINVAL, "RAM '%s': %s is set, which %s does not have", config->id,
-                        key->name, kind_names[config->kind]);
+                        key->name, kinds[config->kind].name);
         }
     }
     return 0;
@@ -322,7 +184,7 @@ static int check_missing(const HostMemoryConfig *config)
         missing = "the pointer";
     }
     if (missing) {
-        return fail(EINVAL, "RAM '%s': %s needs %s", config->id, kind_names[config->kind], missing);
+        return fail(EINVAL, "RAM '%s': %s needs %s", config->id, kinds[config->kind].name, missing);
     }
     if (config->size == 0) {
         return fail(EINVAL, "RAM '%s': size is missing or 0", config->id);
@@ -376,9 +238,9 @@ static int check_together(const HostMemoryConfig *config)
     if (config->align & (config->align - 1)) {
         return fail(EINVAL, "RAM '%s': align=%" PRIu64 " is not a power of two", id, config->align);
     }
-    if (config->prealloc_threads > 256) {
-        return fail(EINVAL, "RAM '%s': prealloc-threads=%u is above 256", id,
-                    config->prealloc_threads);
+    if (config->prealloc_threads > MAX_THREADS) {
+        return fail(EINVAL, "RAM '%s': prealloc-threads=%u is above %d", id,
+                    config->prealloc_threads, MAX_THREADS);
     }
     return (unsigned)config->thp > HOST_MEMORY_THP_OFF
                ? fail(EINVAL, "RAM '%s': thp is default, on or off, not %u", id,

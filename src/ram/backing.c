@@ -74,6 +74,21 @@ static int size_file(Backing *b, const HostMemoryConfig *config)
     return result;
 }
 
+/* Whether @mapping would do if no memory had to be set aside for it. */
+static bool fits_unreserved(HostMapping mapping)
+{
+    HostMemory memory;
+
+    mapping.fd = -1;
+    mapping.shared = mapping.synchronous = false;
+    mapping.no_reserve = true;
+    if (hostmem_map(&memory, &mapping)) {
+        return false;
+    }
+    hostmem_unmap(&memory);
+    return true;
+}
+
 static int map_backing(Backing *b, const HostMemoryConfig *config)
 {
     HostMapping mapping = {
@@ -90,10 +105,14 @@ static int map_backing(Backing *b, const HostMemoryConfig *config)
     };
     int result = hostmem_map(&b->memory, &mapping);
 
-    if (result == -ENOMEM && b->page_size > hostmem_page_size()) {
+    /* Short may be the address space, too, which has its sentence from there. */
+    if (result != -ENOMEM || !fits_unreserved(mapping)) {
+        return result;
+    }
+    if (b->page_size > hostmem_page_size()) {
         return hugepages_short(config->id, b->page_size, config->size);
     }
-    if (result == -ENOMEM && config->reserve && !config->share) {
+    if (config->reserve && !config->share) {
         return fail(ENOMEM,
                     "RAM '%s': the host does not set %" PRIu64 " bytes aside (reserve=off maps "
                     "them all the same): %s",
@@ -141,7 +160,6 @@ static int populate(const Backing *b, const HostMemoryConfig *config)
         .size = b->memory.size,
         .page_size = b->page_size,
         .fd = b->file.fd,
-        .fd_offset = config->offset,
         .shared = config->share,
         .readonly = config->readonly,
         .threads = config->prealloc_threads,
@@ -195,8 +213,6 @@ int backing_create(Backing *b, const HostMemoryConfig *config)
 
 void backing_undo(Backing *b)
 {
-    if (b->memory.area) {
-        hostmem_unmap(&b->memory);
-    }
+    hostmem_unmap(&b->memory);
     hostfile_undo(&b->file);
 }

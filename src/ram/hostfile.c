@@ -2,6 +2,7 @@
 #include "ram/hostfile.h"
 
 #include "base/error.h"
+#include "base/write_signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,21 @@ static int open_unnamed(HostFile *file)
     return file->fd;
 }
 
+/* A path of which the end matters most, and which leaves room for the reason. */
+typedef struct ShownPath {
+    char text[128];
+} ShownPath;
+
+static ShownPath show(const char *path)
+{
+    size_t length = strlen(path), room = sizeof((ShownPath *)0)->text - sizeof "...";
+    ShownPath shown;
+
+    snprintf(shown.text, sizeof shown.text, "%s%s", length > room ? "..." : "",
+             length > room ? path + length - room : path);
+    return shown;
+}
+
 int hostfile_open(HostFile *file, const char *name, const char *path, bool readonly)
 {
     /* A FIFO must not make us wait for its other end. */
@@ -52,7 +68,7 @@ int hostfile_open(HostFile *file, const char *name, const char *path, bool reado
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         if (readonly) {
             return fail(EISDIR, "RAM '%s': %s is a directory, and a new file cannot be read-only",
-                        name, path);
+                        name, show(path).text);
         }
         open_unnamed(file);
     } else {
@@ -65,7 +81,7 @@ int hostfile_open(HostFile *file, const char *name, const char *path, bool reado
     }
     if (file->fd < 0) {
         int err = errno;
-        return fail(err, "RAM '%s': cannot open %s: %s", name, path, strerror(err));
+        return fail(err, "RAM '%s': cannot open %s: %s", name, show(path).text, strerror(err));
     }
     return 0;
 }
@@ -128,9 +144,18 @@ int hostfile_dup(HostFile *file, const char *name, int fd)
     return 0;
 }
 
-static const char *what(const HostFile *file)
+/* Beyond the limit of file sizes (RLIMIT_FSIZE) is an error, not a signal. */
+static int set_length(int fd, off_t length)
 {
-    return file->path ? file->path : "its memory file";
+    WriteSignals before;
+    int err;
+
+    write_signals_block(&before);
+    do {
+        err = ftruncate(fd, length) ? errno : 0;
+    } while (err == EINTR);
+    write_signals_unblock(&before);
+    return err;
 }
 
 int hostfile_grow(HostFile *file, hwaddr end)
@@ -140,10 +165,10 @@ int hostfile_grow(HostFile *file, hwaddr end)
     if (fstat(file->fd, &st) || !S_ISREG(st.st_mode) || (hwaddr)st.st_size >= end) {
         return 0;
     }
-    if (end > INT64_MAX || ftruncate(file->fd, (off_t)end)) {
-        int err = end > INT64_MAX ? EFBIG : errno;
+    int err = end > INT64_MAX ? EFBIG : set_length(file->fd, (off_t)end);
+    if (err) {
         return fail(err, "RAM '%s': cannot grow %s to %" PRIu64 " bytes: %s", file->name,
-                    what(file), end, strerror(err));
+                    show(file->path ? file->path : "its memory file").text, end, strerror(err));
     }
     file->grown_from = st.st_size;
     return 0;
@@ -165,7 +190,7 @@ void hostfile_undo(HostFile *file)
     }
     if (file->created) {
         unlink(file->path);
-    } else if (file->grown_from >= 0 && ftruncate(file->fd, file->grown_from)) {
+    } else if (file->grown_from >= 0 && set_length(file->fd, file->grown_from)) {
         /* It stays longer than it was: nothing more can be done. */
     }
     close(file->fd);

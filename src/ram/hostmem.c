@@ -81,7 +81,7 @@ static int check(const HostMapping *m, size_t page)
         return fail(EINVAL, "RAM '%s': a size of %" PRIu64 " bytes cannot be mapped", m->name,
                     m->size);
     }
-    if ((m->align & (m->align - 1)) || m->align > SIZE_MAX / 2) {
+    if (m->align & (m->align - 1)) {
         return fail(EINVAL, "RAM '%s': alignment 0x%" PRIx64 " is not a power of two", m->name,
                     m->align);
     }
@@ -108,7 +108,7 @@ static bool reserve(HostMemory *memory, size_t size, size_t align)
 {
     size_t guard = hostmem_page_size(), slack = align - guard;
 
-    if (size > SIZE_MAX - slack - 2 * guard) {
+    if (size > SIZE_MAX - slack || size + slack > SIZE_MAX - 2 * guard) {
         errno = ENOMEM;
         return false;
     }
@@ -153,10 +153,13 @@ int hostmem_map(HostMemory *memory, const HostMapping *m)
         return result;
     }
     size_t size = round_up(m->size, page);
-    if (!reserve(memory, size, suitable_align(m, size, page))) {
+    size_t align = suitable_align(m, size, page);
+    if (!reserve(memory, size, align)) {
         int err = errno;
-        return fail(err, "RAM '%s': cannot reserve %zu bytes of address space: %s", m->name, size,
-                    strerror(err));
+        return fail(err,
+                    "RAM '%s': cannot reserve %zu bytes of address space at a multiple of 0x%zx: "
+                    "%s",
+                    m->name, size, align, strerror(err));
     }
     if (place(memory, m) == MAP_FAILED) {
         int err = errno;
@@ -172,7 +175,10 @@ int hostmem_map(HostMemory *memory, const HostMapping *m)
 
 void hostmem_unmap(HostMemory *memory)
 {
-    munmap(memory->area, memory->area_size);
+    if (memory->area) {
+        munmap(memory->area, memory->area_size);
+    }
+    *memory = (HostMemory){0}; /* what comes to lie there next is somebody else's */
 }
 
 void hostmem_clear(uint8_t *host, size_t size, bool anonymous)

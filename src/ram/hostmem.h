@@ -40,6 +40,8 @@ size_t hostmem_fd_page_size(int fd);
  * sentence (base/error.h).
  */
 int hostmem_map(HostMemory *memory, const HostMapping *mapping);
+
+/* Nothing is left in @memory, so that a second call does nothing. */
 void hostmem_unmap(HostMemory *memory);
 
 /*

@@ -102,28 +102,17 @@ static bool parse_number(const char *text, char **end, unsigned long max, unsign
     return errno == 0 && *value <= max;
 }
 
-const char *option_threads(const char *text, unsigned *threads)
+bool option_number(const char *text, int min, int max, int *number)
 {
+    bool negative = *text == '-';
     unsigned long value;
     char *end;
 
-    if (!parse_number(text, &end, 256, &value) || *end || value == 0) {
-        return "is no number from 1 to 256";
+    if (!parse_number(text + negative, &end, INT_MAX, &value) || *end) {
+        return false;
     }
-    *threads = (unsigned)value;
-    return NULL;
-}
-
-const char *option_descriptor(const char *text, int *fd)
-{
-    unsigned long value;
-    char *end;
-
-    if (!parse_number(text, &end, INT_MAX, &value) || *end) {
-        return "is no number of a file descriptor";
-    }
-    *fd = (int)value;
-    return NULL;
+    *number = negative ? -(int)value : (int)value;
+    return *number >= min && *number <= max;
 }
 
 /* "N" or "N-M", added to those that were named before. */
@@ -148,14 +137,4 @@ const char *option_nodes(const char *text, unsigned long *nodes)
         nodes[node / bits] |= 1UL << node % bits;
     }
     return NULL;
-}
-
-int option_word(const char *const *words, int count, const char *text)
-{
-    for (int i = 0; i < count; i++) {
-        if (strcmp(words[i], text) == 0) {
-            return i;
-        }
-    }
-    return -1;
 }

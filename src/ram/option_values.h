@@ -14,13 +14,11 @@
  */
 const char *option_size(const char *text, hwaddr *size);
 const char *option_switch(const char *text, bool *value);
-const char *option_threads(const char *text, unsigned *threads);
-const char *option_descriptor(const char *text, int *fd);
 
 /* "N" or "N-M", added to the bits of @nodes (HOST_MEMORY_MAX_NODES). */
 const char *option_nodes(const char *text, unsigned long *nodes);
 
-/* The index of @text in @words; -1: none. */
-int option_word(const char *const *words, int count, const char *text);
+/* A decimal number from @min to @max; false: @text is none. */
+bool option_number(const char *text, int min, int max, int *number);
 
 #endif

@@ -153,7 +153,7 @@ void populated_begin(PopulatedScan *scan, const RAMBlock *block)
     struct stat st;
 
     scan->host = block->host;
-    scan->length = block->used_length;
+    scan->length = block->max_length;
     scan->page = hostmem_page_size();
     scan->fd_offset = block->fd_offset;
     scan->file = scan->pagemap = -1;

@@ -28,7 +28,8 @@ typedef struct PopulatedScan {
 } PopulatedScan;
 
 /*
- * Begin a pass over the used part of @block, which must stay. What is written behind the pass's
+ * Begin a pass over all of @block, which must stay: also over what was cut off, or is not the
+ * guest's yet, since views may show it. What is written behind the pass's
  * back may or may not be seen.
  */
 void populated_begin(PopulatedScan *scan, const RAMBlock *block);

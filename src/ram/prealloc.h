@@ -10,7 +10,6 @@ typedef struct Prealloc {
     uint8_t *host;
     size_t size, page_size; /* bytes */
     int fd;                 /* -1: anonymous */
-    hwaddr fd_offset;
     bool shared, readonly;
     unsigned threads; /* 0: one per CPU, at most 16 */
     const unsigned long

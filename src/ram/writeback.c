@@ -7,7 +7,6 @@
  * the way.
  */
 #include "base/error.h"
-#include "ram/block.h"
 #include "ram/log.h"
 
 #include <errno.h>
@@ -36,12 +35,17 @@ static int check_range(const RAMBlock *block, hwaddr start, hwaddr length)
 /* ---- giving pages back -------------------------------------------------------------- */
 
 /*
- * What a private mapping shows of a file stays in the file, which is not ours to change.
+ * What a private mapping shows of a file stays in the file, which is not ours to change. To those
+ * who keep or copy pages it is a write like any other; a failed one may have been done in part.
  */
-static int give_back(const RAMBlock *block, hwaddr start, hwaddr length)
+static int give_back(RAMBlock *block, hwaddr start, hwaddr length)
 {
-    return madvise(block->host + start, (size_t)length,
-                   block->flags & RAM_SHARED ? MADV_REMOVE : MADV_DONTNEED);
+    ram_before_write(block, start, length);
+    int result = madvise(block->host + start, (size_t)length,
+                         block->flags & RAM_SHARED ? MADV_REMOVE : MADV_DONTNEED);
+    int err = result ? errno : 0;
+    ram_after_write(block, start, length);
+    return err;
 }
 
 int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr length)
@@ -61,9 +65,8 @@ int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr length)
         return fail(ENOTSUP, "RAM '%s': memory that is %s cannot be given back", block->idstr,
                     block->flags & RAM_PREALLOC ? "the caller's" : "mapped read-only");
     }
-    ram_before_write(block, start, length); /* what is kept of it can come back */
-    if (give_back(block, start, length)) {
-        int err = errno;
+    int err = give_back(block, start, length);
+    if (err) {
         return fail(err, "RAM '%s': cannot give back 0x%" PRIx64 " bytes at 0x%" PRIx64 ": %s",
                     block->idstr, length, start, strerror(err));
     }

@@ -48,6 +48,12 @@ extern char rcu_tsan_sections; /* its address stands for "the read sections so f
 #define rcu_tsan_sections_seen() ((void)0)
 #endif
 
+/*
+ * Let liburcu start the thread that runs callbacks; later it would end the program if it could
+ * not. 0, or a positive errno if threads cannot be had.
+ */
+int rcu_start(void);
+
 static inline void rcu_enter(void)
 {
     urcu_bp_read_lock();

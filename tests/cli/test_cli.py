@@ -454,6 +454,10 @@ dma: 256 bytes in 1 range
         code, out, _ = membus("ram", "-", "--as", "dma", stdin=SMALL.encode())
         self.assertEqual((code, out.count("\n"), "buffer" in out, "sram" in out), (0, 5, True, False))
 
+    def test_names_do_not_command_terminals(self):
+        _, out, _ = membus("ram", "-", stdin=SMALL.replace("ram): sram", "ram): s\x1b[2Jram").encode())
+        self.assertIn("\ns\\x1b[2Jram: ram, 256 bytes\n", out)
+
     def test_hidden_and_disabled(self):
         text = SMALL.replace("(prio 0, i/o): uart", "(prio 0, ram): uart [disabled]").replace(
             "00020ff (prio 0", "00020ff (prio 1").replace("00030ff (prio 0, ram): sram",
@@ -657,6 +661,10 @@ class Memdev(unittest.TestCase):
                 self.assertTrue(err.startswith("membus: "))
                 self.assertEqual(err.count("\n"), 1)
                 self.assertIn(sentence, err)
+
+    def test_messages_do_not_command_terminals(self):
+        _, _, err = membus("memdev", "memory-backend-file,id=m0,size=4K,mem-path=/no/\x1b[2J\n\x7f")
+        self.assertEqual(err, "membus: RAM 'm0': cannot open /no/\\x1b[2J\\x0a\\x7f: No such file or directory\n")
 
     def test_touching_what_is_cut(self):
         with tempfile.NamedTemporaryFile() as file:

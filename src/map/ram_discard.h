@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ram_discard.h - the two halves of a RamDiscardManager: its blocks and its listeners. */
-#ifndef DIMM_RAM_DISCARD_H
-#define DIMM_RAM_DISCARD_H
+#ifndef MAP_RAM_DISCARD_H
+#define MAP_RAM_DISCARD_H
 
 #include "map/system.h"
 
@@ -45,13 +45,19 @@ bool discard_next_run(const RamDiscardManager *rdm, hwaddr from, hwaddr last, bo
 int discard_replay(const RamDiscardManager *rdm, const MemoryRegionSection *section, Extent extent,
                    bool populated, ReplayRamDiscardState visit, void *opaque);
 
+/*
+ * Cut the bytes [*@first, *@last] of @mr to the first run in them that is populated; false: none
+ * is. Without a manager all is populated, and no lock is taken. Context: machine lock.
+ */
+bool region_next_populated(MemoryRegion *mr, hwaddr *first, hwaddr *last);
+
 /* -EBUSY if somebody is being told of something. */
 int discard_check_quiet(const RamDiscardManager *rdm);
 
 /* Whether these blocks can be changed now: as ram_discard_manager_discard(). */
 int discard_check(const RamDiscardManager *rdm, hwaddr offset, hwaddr size);
 
-/* ---- ram_listener.c: listeners. Context: as above ------------------------------------- */
+/* ---- discard_listener.c: listeners. Context: as above ----------------------------------- */
 
 /* Offer @extent, now discarded, to all listeners in order; on a refusal none has it. */
 int discard_offer(RamDiscardManager *rdm, Extent extent);

@@ -8,7 +8,7 @@
  *      section              [     ]
  *      told                 ##  ##
  */
-#include "dimm/ram_discard.h"
+#include "map/ram_discard.h"
 #include "base/bitmap.h"
 #include "base/error.h"
 #include "base/range.h"
@@ -132,6 +132,26 @@ uint64_t ram_discard_manager_get_min_granularity(const RamDiscardManager *rdm,
                                                  const MemoryRegion *mr)
 {
     return mr == rdm->mr ? rdm->granularity : 0;
+}
+
+bool region_next_populated(MemoryRegion *mr, hwaddr *first, hwaddr *last)
+{
+    bool found = true;
+
+    if (!__atomic_load_n(&mr->discard_manager, __ATOMIC_RELAXED)) {
+        return true;
+    }
+    machine_lock(region_system(mr));
+    if (mr->discard_manager) { /* still */
+        Extent run;
+        found = discard_next_run(mr->discard_manager, *first, *last, true, &run);
+        if (found) {
+            *first = run.first;
+            *last = run.last;
+        }
+    }
+    machine_unlock(region_system(mr));
+    return found;
 }
 
 hwaddr ram_discard_manager_populated_size(const RamDiscardManager *rdm)
@@ -296,7 +316,7 @@ void ram_discard_manager_destroy(RamDiscardManager *rdm)
     machine_lock(ms);
     discard_dismiss_all(rdm);
     if (rdm->mr->discard_manager == rdm) {
-        rdm->mr->discard_manager = NULL;
+        __atomic_store_n(&rdm->mr->discard_manager, NULL, __ATOMIC_RELAXED);
     }
     memory_region_unref(rdm->mr);
     free(rdm->populated);
@@ -316,10 +336,13 @@ int memory_region_set_ram_discard_manager(MemoryRegion *mr, RamDiscardManager *r
     } else if (mr->state.container) {
         result = fail(EBUSY, "RAM '%s' is in '%s': its discard manager cannot change", mr->name,
                       mr->state.container->name);
+    } else if (mr->aliases || mr->spaces) {
+        result = fail(EBUSY, "RAM '%s' is mapped through an %s: its discard manager cannot change",
+                      mr->name, mr->aliases ? "alias" : "address space");
     } else if (rdm && mr->discard_manager) {
         result = fail(EBUSY, "RAM '%s' has a discard manager already", mr->name);
     } else {
-        mr->discard_manager = rdm;
+        __atomic_store_n(&mr->discard_manager, rdm, __ATOMIC_RELAXED);
     }
     machine_unlock(ms);
     return result;

@@ -5,7 +5,7 @@
  * does not change.
  */
 #include "base/error.h"
-#include "dimm/ram_discard.h"
+#include "map/ram_discard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,18 +28,23 @@ static const char *name_of(const RamDiscardListener *rdl)
     return rdl->name ? rdl->name : "";
 }
 
-/* Tell @rdl that all of @extent, now discarded, gets populated. */
+/* Tell @rdl that all of @extent, now discarded, gets populated. Returns what it says. */
 static int offer(RamDiscardManager *rdm, RamDiscardListener *rdl, Extent extent)
 {
     if (!discard_clip(rdm, &rdl->section, &extent)) {
         return 0;
     }
     MemoryRegionSection part = discard_part(&rdl->section, extent);
-    int result = rdl->notify_populate(rdl, &part);
-    if (!result) {
-        return 0;
-    }
+    return rdl->notify_populate(rdl, &part);
+}
+
+/* The sentence for a refused offer, when no callback can replace it any more. */
+static int refused(const RamDiscardManager *rdm, const RamDiscardListener *rdl, Extent extent,
+                   int result)
+{
     int err = result < 0 ? -result : EINVAL;
+
+    discard_clip(rdm, &rdl->section, &extent);
     return fail(err,
                 "RAM '%s': listener '%s' refuses to have 0x%" PRIx64 "-0x%" PRIx64 " populated: %s",
                 rdm->mr->name, name_of(rdl), extent.first, extent.last, strerror(err));
@@ -126,7 +131,7 @@ static int offer_populated(RamDiscardManager *rdm, RamDiscardListener *rdl)
             if (run.first) {
                 take_back(rdm, rdl, (Extent){0, run.first - 1});
             }
-            return result;
+            return refused(rdm, rdl, run, result);
         }
     }
     return 0;
@@ -188,9 +193,10 @@ int discard_offer(RamDiscardManager *rdm, Extent extent)
         rdl = rdl->next;
     }
     if (result) {
-        while ((rdl = rdl->prev)) {
-            withdraw(rdm, rdl, extent);
+        for (RamDiscardListener *had = rdl->prev; had; had = had->prev) {
+            withdraw(rdm, had, extent);
         }
+        result = refused(rdm, rdl, extent, result);
     }
     rdm->notifying = false;
     return result;
