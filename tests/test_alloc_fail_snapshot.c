@@ -151,11 +151,6 @@ static int take_out(Box *b)
     return result ? result : memory_region_add_subregion(&b->box, 0x4000, &b->device);
 }
 
-static int flush(Box *b)
-{
-    return memory_region_set_flush_coalesced(&b->device);
-}
-
 static int set_cache_up(Box *b)
 {
     MemoryRegionCache cache;
@@ -181,7 +176,6 @@ static const struct {
     {"restore an older one", restore_low, false},
     {"edit", edit, false},
     {"take out and add", take_out, false},
-    {"flush", flush, false},
     {"a cache", set_cache_up, true},
 };
 

@@ -441,6 +441,33 @@ static void ram_that_shrinks(void **state)
     machine_end(ms);
 }
 
+static bool cut_file(hwaddr done, hwaddr total, void *opaque)
+{
+    (void)total;
+    return done == 1U << 20 && ftruncate(*(int *)opaque, 1U << 20) != 0;
+}
+
+/* What a file lost while it was loaded is missing, not zero. */
+static void a_file_that_is_cut(void **state)
+{
+    MemorySystem *ms = machine_start();
+    static uint8_t bytes[2U << 20];
+    MemoryRegion ram;
+    int fd = memory_file(0);
+
+    (void)state;
+    make_ram(ms, &ram, "ram", sizeof bytes);
+    memset(bytes, 7, sizeof bytes);
+    assert_int_equal(pwrite(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    /* Two runs of data, so that the second is looked for after the cut. */
+    assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1U << 20, PAGE), 0);
+    MemoryDumpOptions options = {.progress = cut_file, .opaque = &fd};
+    REFUSED_SAYING(-EIO, "ended after 1048576 of 2097152 bytes",
+                   ram_block_load(memory_region_get_ram_block(&ram), fd, &options, NULL));
+    close(fd);
+    machine_end(ms);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,7 +475,7 @@ int main(void)
         cmocka_unit_test(refused_ranges),   cmocka_unit_test(wrong_sizes),
         cmocka_unit_test(system_errors),    cmocka_unit_test(file_size_limit),
         cmocka_unit_test(full_disk),        cmocka_unit_test(wrong_files),
-        cmocka_unit_test(ram_that_shrinks),
+        cmocka_unit_test(ram_that_shrinks), cmocka_unit_test(a_file_that_is_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ static MemTxResult poke(hwaddr addr, uint8_t value)
     return address_space_write(memory_system_memory(ms), addr, ATTRS, &value, 1);
 }
 
-/* ---- Dirty pages --------------------------------------------------------------------------- */
+/* ---- Dirty pages ----------------------------------------------------------------- */
 
 /* Dirty are just the pages [@first, @last] of @mr's @pages; then all are clean. */
 static void dirty_are(MemoryRegion *mr, hwaddr first, hwaddr last, hwaddr pages)
@@ -61,25 +61,27 @@ static void what_is_discarded_is_dirty(void **state)
         MemoryRegion *mr = region_of("m0");
         RAMBlock *block = memory_region_get_ram_block(mr);
         dirty_are(mr, 0, pages - 1, pages); /* new */
-        host_of("m0")[5 * 4096] = 1;
-        OK(ram_block_discard_range(block, 5 * 4096, 2 * 4096));
-        assert_int_equal(host_of("m0")[5 * 4096], 0);
-        dirty_are(mr, 5, 6, pages);
+        host_of("m0")[5 * 4096] = host_of("m0")[6 * 4096] = host_of("m0")[7 * 4096] = 1;
+        OK(ram_block_discard_range(block, 4 * 4096, 3 * 4096));
+        assert_int_equal(host_of("m0")[6 * 4096], 0);
+        assert_int_equal(host_of("m0")[7 * 4096], 1);
+        dirty_are(mr, 5, 6, pages); /* what was never touched reads as before */
         OK(ram_block_discard_range(block, 4096, 0));
         REFUSED(-EINVAL, ram_block_discard_range(block, 1, 4096));
         REFUSED(-EINVAL, ram_block_discard_range(block, 0, 8 * MiB + 4096));
         dirty_are(mr, 1, 0, pages);
         /* The requests of a guest. */
         MemoryDeviceState *v0 = add("virtio-mem-pci,id=v0,memdev=m0,requested-size=8M");
-        dirty_are(mr, 0, pages - 1, pages); /* emptied */
+        dirty_are(mr, 7 - i, 7, pages); /* emptied: of a file, what was only read, too */
         OK(virtio_mem_plug(v0, BASE + 2 * MiB, 4 * MiB, NULL));
         dirty_are(mr, 1, 0, pages);
         assert_int_equal(poke(BASE + 2 * MiB + 4096, 7), MEMTX_OK);
         dirty_are(mr, 513, 513, pages);
         OK(virtio_mem_unplug(v0, BASE + 2 * MiB, 2 * MiB, NULL));
-        dirty_are(mr, 512, 1023, pages);
+        dirty_are(mr, 513, 513, pages);
+        memset(host_of("m0") + 4 * MiB, 1, 2 * MiB);
         OK(virtio_mem_unplug_all(v0, NULL));
-        dirty_are(mr, 0, pages - 1, pages);
+        dirty_are(mr, 1024, 1535, pages);
         OK(memory_device_del(v0, NULL));
         OK(host_memory_backend_destroy(m0, NULL));
         memory_system_drain(ms);
@@ -106,7 +108,7 @@ static void labels_are_dirty(void **state)
     OK(memory_global_dirty_log_stop(ms, 1U << DIRTY_MEMORY_MIGRATION, NULL));
 }
 
-/* ---- Dumps --------------------------------------------------------------------------------- */
+/* ---- Dumps ----------------------------------------------------------------------- */
 
 /* The first byte of each MiB in the file @fd, of @size bytes. */
 static void firsts_are(int fd, hwaddr size, const uint8_t *firsts)
@@ -167,7 +169,7 @@ static void discarded_memory_is_not_dumped(void **state)
     }
 }
 
-/* ---- Transactions -------------------------------------------------------------------------- */
+/* ---- Transactions ---------------------------------------------------------------- */
 
 static int take(RamDiscardListener *rdl, MemoryRegionSection *section)
 {
@@ -238,7 +240,7 @@ static void a_pinned_device_stays_for_the_transaction(void **state)
     OK(memory_listener_unregister(&listener));
 }
 
-/* ---- Refusals ------------------------------------------------------------------------------ */
+/* ---- Refusals -------------------------------------------------------------------- */
 
 static MemoryDeviceState *plugged;
 static int grumbled;
@@ -342,7 +344,89 @@ static void managers_come_before_views(void **state)
     add("virtio-mem-pci,id=v0,memdev=m0");
 }
 
-/* ---- From a device's callback ---------------------------------------------------------------- */
+/* ---- Snapshots ------------------------------------------------------------------- */
+
+static MemorySnapshot *take_snapshot(void)
+{
+    MemorySnapshot *snapshot = memory_snapshot_take(ms, 0, NULL);
+
+    assert_non_null(snapshot);
+    return snapshot;
+}
+
+/* Memory devices stay as they are: plugged ... */
+static void restored_to_before_the_device(void **state)
+{
+    static const char *const devices[] = {"pc-dimm,id=d0,memdev=m0", "nvdimm,id=d0,memdev=m0",
+                                          "virtio-mem-pci,id=d0,memdev=m0"};
+
+    (void)state;
+    backend("memory-backend-ram,id=m0,size=4M");
+    for (size_t i = 0; i < 3; i++) {
+        MemorySnapshot *snapshot = take_snapshot();
+        MemoryDeviceState *md = add(devices[i]);
+        assert_int_equal(poke(BASE, 1), MEMTX_OK);
+        OK(memory_snapshot_restore(snapshot, NULL));
+        assert_int_equal(poke(BASE, 1), MEMTX_OK);
+        OK(memory_device_del(md, NULL));
+        assert_int_equal(poke(BASE, 1), MEMTX_DECODE_ERROR);
+        memory_snapshot_free(snapshot);
+        OK(memory_device_del(add(devices[i]), NULL));
+    }
+}
+
+/* ... or unplugged, their place and their backend being free. */
+static void restored_to_before_unplugging(void **state)
+{
+    (void)state;
+    HostMemoryBackend *m0 = backend("memory-backend-ram,id=m0,size=4M");
+    MemoryDeviceState *md = add("pc-dimm,id=d0,memdev=m0");
+    assert_int_equal(poke(BASE, 7), MEMTX_OK);
+    MemorySnapshot *snapshot = take_snapshot();
+    assert_int_equal(poke(BASE, 8), MEMTX_OK);
+    OK(memory_device_del(md, NULL));
+    OK(memory_snapshot_restore(snapshot, NULL));
+    memory_snapshot_free(snapshot);
+    assert_int_equal(poke(BASE + 1, 1), MEMTX_DECODE_ERROR);
+    assert_int_equal(host_of("m0")[0], 7); /* what is in the memory goes back */
+    OK(memory_device_del(add("pc-dimm,id=d0,memdev=m0"), NULL));
+    OK(host_memory_backend_destroy(m0, NULL));
+}
+
+static unsigned long resident_pages(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+
+    assert_non_null(statm);
+    assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
+    fclose(statm);
+    return pages;
+}
+
+/* What was given back is kept, and comes back. */
+static void restored_to_before_a_discard(void **state)
+{
+    (void)state;
+    backend("memory-backend-ram,id=m0,size=512M");
+    MemoryDeviceState *v0 = add("virtio-mem-pci,id=v0,memdev=m0,requested-size=4M");
+    OK(virtio_mem_plug(v0, BASE, 4 * MiB, NULL));
+    assert_int_equal(poke(BASE + 2 * MiB, 7), MEMTX_OK);
+    MemorySnapshot *snapshot = take_snapshot();
+    unsigned long before = resident_pages();
+    OK(virtio_mem_unplug_all(v0, NULL));
+    assert_true(resident_pages() < before + 64 * MiB / 4096); /* no copy of nothing */
+    assert_int_equal(host_of("m0")[2 * MiB], 0);
+    OK(virtio_mem_plug(v0, BASE, 4 * MiB, NULL));
+    assert_int_equal(poke(BASE + 3 * MiB, 7), MEMTX_OK); /* was not kept before */
+    OK(memory_snapshot_restore(snapshot, NULL));
+    assert_int_equal(host_of("m0")[2 * MiB], 7);
+    assert_int_equal(host_of("m0")[3 * MiB], 0);
+    assert_int_equal(query(v0).size, 4 * MiB);
+    memory_snapshot_free(snapshot);
+}
+
+/* ---- From a device's callback ---------------------------------------------------- */
 
 enum { PLUG, REPLACE, UNPLUG };
 
@@ -387,6 +471,57 @@ static void a_device_plugs(void **state)
     unmap(ms, &mmio);
 }
 
+/* ---- Addresses at the end -------------------------------------------------------- */
+
+static int place(hwaddr align, hwaddr size, hwaddr *addr)
+{
+    return memory_device_get_free_addr(ms, NULL, align, size, addr, NULL);
+}
+
+static void the_end_of_all_addresses(void **state)
+{
+    const hwaddr top = UINT64_MAX - 8 * MiB + 1, half = 1ULL << 63;
+    hwaddr addr = 1;
+
+    (void)state;
+    OK(memory_devices_finalize(ms, NULL));
+    OK(memory_devices_init(ms, top, 8 * MiB, 0, NULL));
+    backend("memory-backend-ram,id=m0,size=2M");
+    backend("memory-backend-ram,id=m1,size=2M");
+    /* The last 2 MiB, then the middle: each gap is found, and none behind the end. */
+    add("virtio-mem-pci,id=v0,memdev=m0,memaddr=0xffffffffffe00000");
+    OK(place(2 * MiB, 6 * MiB, &addr));
+    assert_int_equal(addr, top);
+    REFUSED(-EEXIST, memory_device_get_free_addr(ms, &(hwaddr){top + 4 * MiB}, 4 * MiB, 4 * MiB,
+                                                 &addr, NULL));
+    OK(place(4 * MiB, 4 * MiB, &addr));
+    assert_int_equal(addr, top);
+    add("virtio-mem-pci,id=v1,memdev=m1,memaddr=0xffffffffffa00000");
+    addr = 1;
+    REFUSED(-ENOSPC, place(4 * MiB, 4 * MiB, &addr));
+    REFUSED(-ENOSPC, place(16 * MiB, 16 * MiB, &addr));
+    REFUSED(-ENOSPC, place(half, half, &addr));
+    REFUSED(-EINVAL, place(half, 2 * MiB, &addr));
+    REFUSED(-EINVAL, place(0, 2 * MiB, &addr));
+    REFUSED(-ERANGE, memory_device_get_free_addr(ms, &(hwaddr){0}, 1, 1, &addr, NULL));
+    assert_int_equal(addr, 1);
+    OK(place(1, 1, &addr));
+    assert_int_equal(addr, top);
+    OK(memory_device_del(memory_device_find(ms, "v0"), NULL));
+    OK(memory_device_del(memory_device_find(ms, "v1"), NULL));
+    OK(memory_devices_finalize(ms, NULL));
+    /* Half of all. */
+    OK(memory_devices_init(ms, half, half, 0, NULL));
+    OK(place(half, half, &addr));
+    assert_int_equal(addr, half);
+    add("virtio-mem-pci,id=v0,memdev=m0,memaddr=0xffffffffffe00000");
+    REFUSED(-ENOSPC, place(half, half, &addr));
+    OK(place(half / 2, half / 2, &addr));
+    assert_int_equal(addr, half);
+    add("virtio-mem-pci,id=v1,memdev=m1");
+    REFUSED(-ENOSPC, place(half / 2, half / 2, &addr));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,7 +532,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refusal_keeps_its_sentence, setup, teardown),
         cmocka_unit_test_setup_teardown(ids_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(managers_come_before_views, setup, teardown),
+        cmocka_unit_test_setup_teardown(restored_to_before_the_device, setup, teardown),
+        cmocka_unit_test_setup_teardown(restored_to_before_unplugging, setup, teardown),
+        cmocka_unit_test_setup_teardown(restored_to_before_a_discard, setup, teardown),
         cmocka_unit_test_setup_teardown(a_device_plugs, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_end_of_all_addresses, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,7 +133,7 @@ static void devices_come_and_go_under_guests(void **state)
         pthread_join(guests[i], &bad);
         assert_null(bad);
     }
-    print_message("%lu edits, %lu reads of memory, %lu of none\n", rounds, hits, misses);
+    print_message("# %lu edits, %lu reads of memory, %lu of none\n", rounds, hits, misses);
     assert_true(rounds > 20 && hits > 0 && misses > 0);
 }
 

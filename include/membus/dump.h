@@ -26,7 +26,7 @@
  *   -EINVAL     the fd is the memory's own file; a load: the file is too short or too long
  *   -EFBIG      more bytes than a file can have
  *   -ECANCELED  the progress callback said so
- *   -EIO        a stream ended before the load had all
+ *   -EIO        a stream, or a file that was cut meanwhile, ended before the load had all
  *   else        as write(2), read(2), lseek(2), poll(2), ftruncate(2)
  * A load that fails after the checks has replaced the bytes up to there.
  */

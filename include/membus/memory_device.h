@@ -21,6 +21,11 @@
  * Adding and removing are one edit of the map each: listeners see one commit, and on an error
  * nothing has changed. After removal the guest cannot reach the memory; it lives on, with the
  * backend, for as long as readers and mappings hold it.
+ *
+ * A snapshot (snapshot.h) has the map and the contents, not the devices. Restoring one takes the
+ * memory of a device that was added since out of the map, and the device is still to be removed;
+ * memory of one that was removed comes back, to be taken out of memory_devices_region() before its
+ * backend is used again. Which blocks of a virtio-mem are plugged stays as it is.
  */
 #ifndef MEMBUS_MEMORY_DEVICE_H
 #define MEMBUS_MEMORY_DEVICE_H
@@ -138,7 +143,8 @@ MEMBUS_EXPORT MemoryDeviceState *memory_device_add(MemorySystem *ms, const char 
 
 /*
  * Unmap @md, release its backend and end it, as when the guest has agreed to let it go; NULL is
- * fine. RAM discard listeners of a virtio-mem that are left after the commit are forgotten.
+ * fine. RAM discard listeners of a virtio-mem that are left after the commit are forgotten. No
+ * snapshot brings it back (snapshot.h).
  * -EBUSY: from a listener's callback; a virtio-mem with plugged blocks, or, within a transaction,
  * with RAM discard listeners, which are to go when they see that it does. -ENOMEM.
  * Context: machine lock.

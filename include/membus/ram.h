@@ -58,8 +58,8 @@ MEMBUS_EXPORT MemoryRegion *qemu_ram_ref_region(RAMBlock *block);
 
 /*
  * Give the pages of the @length bytes at @start of @block back to the host; read again, they are
- * zero, or what the file of a private mapping holds, and they are dirty for all who log them. Both
- * are multiples of qemu_ram_pagesize().
+ * zero, or what the file of a private mapping holds, and those that held anything are dirty for
+ * all who log them. Both are multiples of qemu_ram_pagesize().
  * Returns 0; -EINVAL misaligned or not within the used length; -ENOTSUP for memory that is the
  * caller's or read-only; else as madvise(2) with MADV_REMOVE (shared) or MADV_DONTNEED.
  * Context: any thread; @block is kept alive by the caller.

@@ -105,7 +105,8 @@ struct MemoryRegion {
     bool big_endian;       /* the device's byte order, resolved */
     bool terminates, ram, rom_device, ram_device;
     bool lockless, flush_coalesced;
-    const void *guard; /* what the re-entrancy guard takes for one device; NULL: not guarded */
+    bool device_memory; /* the area for memory devices: snapshots leave it, and what is in it */
+    const void *guard;  /* what the re-entrancy guard takes for one device; NULL: not guarded */
 
     /* what renders */
     MemoryRegionState state;

@@ -12,7 +12,13 @@
  * in one commit. Who logs dirty pages stays as it is, and finds the restored pages dirty.
  * Not part of it: device memory (memory_region_init_ram_device_ptr), the state of devices,
  * address spaces, listeners. Regions that were taken out of the map since the take are kept alive
- * and come back; those that were put in are taken out again.
+ * and come back; those that were put in are taken out again. Memory devices (memory_device.h) and
+ * their area are the exception: they stay where they are now, plugged or unplugged, with the
+ * blocks of a virtio-mem; only what is in their memory goes back.
+ *
+ * Regions that were edited since the take are held, with their owners, until the snapshot is
+ * restored or freed: no finaliser runs before. The EventNotifiers of their ioeventfds, which may
+ * come back, have to live as long.
  *
  * How RAM is kept:
  *   on write  a page is copied before its first write. All writes through membus are seen.
@@ -66,7 +72,8 @@ MEMBUS_EXPORT int memory_snapshot_restore(MemorySnapshot *snapshot, Error **errp
 /*
  * Free @snapshot; the others can be restored as before. NULL is fine. All have to be freed before
  * memory_system_destroy(), but for those that have ended. With the last one logging ends; from
- * within a transaction or a callback it goes on until the last one is freed another time.
+ * within a transaction or a callback it goes on until the last one is freed another time. What a
+ * callback frees while one is being taken or restored goes when that is done.
  * Context: machine lock.
  */
 MEMBUS_EXPORT void memory_snapshot_free(MemorySnapshot *snapshot);

@@ -310,7 +310,11 @@ void dumpfd_look(DumpFd *file, hwaddr size, hwaddr *hole, hwaddr *data)
     if (first < 0 && errno != ENXIO) {
         return; /* it cannot tell: all is data */
     }
-    if (first < 0 || first >= end) {
+    if (first < 0) { /* no more data; past the end, where it has been cut since, is no hole */
+        off_t file_end = lseek(file->fd, 0, SEEK_END);
+        first = file_end < at ? at : file_end;
+    }
+    if (first >= end) {
         *hole = size;
         *data = 0;
         return;

@@ -65,6 +65,7 @@ static int make_area(MemorySystem *ms, hwaddr base, hwaddr size, unsigned slots)
     }
     int result = memory_region_init(&area->region, area->owner, "device-memory", length);
     if (!result) {
+        area->region.device_memory = true;
         result = memory_region_add_subregion(&ms->system_region, base, &area->region);
     }
     if (result) {

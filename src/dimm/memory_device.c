@@ -296,7 +296,7 @@ static int unplug(MemoryDeviceState *md)
 {
     int result = md->class->check_unplug ? md->class->check_unplug(md) : 0;
 
-    if (!result) {
+    if (!result && md->region->state.container == &md->area->region) { /* not after a restore */
         result = memory_region_del_subregion(&md->area->region, md->region);
     }
     if (!result) {

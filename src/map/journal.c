@@ -17,8 +17,7 @@ typedef struct JournalEntry {
     struct JournalEntry *next;  /* of the journal */
     MemoryRegionState state;    /* its signals are held */
     MemoryRegion *container;    /* held; NULL: none */
-    bool flush_coalesced;
-    MemoryRegionState before; /* of the restore at work */
+    MemoryRegionState before;   /* of the restore at work */
 } JournalEntry;
 
 void journal_begin(MemorySystem *ms, Journal *journal)
@@ -42,7 +41,7 @@ int journal_note(MemoryRegion *mr, const MemoryRegionState *next, bool *noted)
 
     *noted = false;
     if (!newest || (mr->journal && mr->journal->journal == newest) ||
-        (next && same_but_for_mask(&mr->state, next))) {
+        same_but_for_mask(&mr->state, next)) {
         return 0;
     }
     JournalEntry *entry = malloc(sizeof *entry);
@@ -59,7 +58,6 @@ int journal_note(MemoryRegion *mr, const MemoryRegionState *next, bool *noted)
         .older = mr->journal,
         .next = newest->entries,
         .state = mr->state,
-        .flush_coalesced = mr->flush_coalesced,
     };
     signals_ref(entry->state.signals);
     if (entry->state.container && region_ref_if_alive(entry->state.container)) {
@@ -176,26 +174,32 @@ static void remember(JournalEntry *entry)
     take_out(entry);
 }
 
-static void exchange_flush(JournalEntry *entry)
+/* Memory devices, and the area for them, are where their own records say, which do not go back. */
+static bool keeps_place(const JournalEntry *entry)
 {
-    bool flush = entry->mr->flush_coalesced;
+    const MemoryRegion *then = entry->state.container, *now = entry->before.container;
 
-    entry->mr->flush_coalesced = entry->flush_coalesced;
-    entry->flush_coalesced = flush;
+    return entry->mr->device_memory || (then && then->device_memory) || (now && now->device_memory);
 }
 
 static void put_back(JournalEntry *entry)
 {
-    entry->state.dirty_log_mask = entry->before.dirty_log_mask;
-    region_install(entry->mr, &entry->state);
-    exchange_flush(entry);
+    MemoryRegionState state = entry->state;
+
+    state.dirty_log_mask = entry->before.dirty_log_mask;
+    if (keeps_place(entry)) {
+        state.container = entry->before.container;
+        state.addr = entry->before.addr;
+        state.priority = entry->before.priority;
+        state.sequence = entry->before.sequence;
+    }
+    region_install(entry->mr, &state);
     damage(entry->mr);
 }
 
 static void undo_put_back(JournalEntry *entry)
 {
     region_install(entry->mr, &entry->before);
-    exchange_flush(entry);
 }
 
 /* RAM whose length changes: those who have to know hear of it first. */

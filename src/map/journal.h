@@ -23,8 +23,8 @@ struct Journal {
 void journal_begin(MemorySystem *ms, Journal *journal);
 
 /*
- * @mr is going to have the state @next (NULL: something else changes): note what it has. *@noted
- * is whether that was the first time, to be undone with journal_forget() if the edit fails.
+ * @mr is going to have the state @next: note what it has. *@noted is whether that was the first
+ * time, to be undone with journal_forget() if the edit fails.
  * Returns 0 or -ENOMEM.
  */
 int journal_note(MemoryRegion *mr, const MemoryRegionState *next, bool *noted);

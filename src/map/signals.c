@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "map/edit.h"
-#include "map/journal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -156,18 +155,11 @@ int memory_region_set_coalescing(MemoryRegion *mr)
 static int set_flush(MemoryRegion *mr, bool flush)
 {
     MemorySystem *ms = region_system(mr);
-    bool noted;
-    int result = 0;
 
     machine_lock(ms);
-    if (mr->flush_coalesced != flush) {
-        result = journal_note(mr, NULL, &noted);
-    }
-    if (!result) {
-        mr->flush_coalesced = flush || nr_coalesced(mr);
-    }
+    mr->flush_coalesced = flush || nr_coalesced(mr);
     machine_unlock(ms);
-    return result;
+    return 0;
 }
 
 int memory_region_set_flush_coalesced(MemoryRegion *mr)

@@ -24,7 +24,8 @@ struct MemorySnapshot {
     MemorySnapshot *older, *newer;
     SavedLevel level;
     Journal journal;
-    bool ended; /* atomic */
+    bool ended;  /* atomic */
+    bool doomed; /* freed from a callback of a take or restore */
 };
 
 /* ---- logging ---------------------------------------------------------------------------- */
@@ -79,6 +80,58 @@ static bool next_taken(const void *opaque, const MemoryRegion *mr, uint64_t *fir
 {
     (void)opaque;
     return mr->ram_block && saved_taken(mr->ram_block, first, last);
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+static void end(MemorySnapshot *snapshot)
+{
+    MemorySystem *ms = snapshot->ms;
+
+    saved_end(&ms->snapshots.saved, &snapshot->level);
+    journal_end(ms, &snapshot->journal);
+    *(snapshot->newer ? &snapshot->newer->older : &ms->snapshots.newest) = snapshot->older;
+    if (snapshot->older) {
+        snapshot->older->newer = snapshot->newer;
+    }
+    end_logging(ms);
+}
+
+/* A take or restore is done: what its callbacks have freed ends now. */
+static void end_doomed(MemorySystem *ms)
+{
+    MemorySnapshot *snapshot = ms->snapshots.newest;
+
+    ms->snapshots.at_work = false;
+    while (snapshot) {
+        MemorySnapshot *older = snapshot->older;
+        if (snapshot->doomed) {
+            end(snapshot);
+            free(snapshot);
+        }
+        snapshot = older;
+    }
+}
+
+void memory_snapshot_free(MemorySnapshot *snapshot)
+{
+    if (snapshot && !memory_snapshot_has_ended(snapshot)) {
+        MemorySystem *ms = snapshot->ms;
+        machine_lock(ms);
+        snapshot->doomed = ms->snapshots.at_work;
+        if (snapshot->doomed) {
+            snapshot = NULL;
+        } else if (!snapshot->ended) {
+            end(snapshot);
+        }
+        machine_unlock(ms);
+    }
+    free(snapshot);
+}
+
+bool memory_snapshot_has_ended(const MemorySnapshot *snapshot)
+{
+    return __atomic_load_n(&snapshot->ended, __ATOMIC_ACQUIRE);
 }
 
 /* ---- take ------------------------------------------------------------------------------- */
@@ -144,7 +197,9 @@ static int begin_and_take(MemorySystem *ms, MemorySnapshot *snapshot)
     machine_lock(ms);
     ms->snapshots.taking--;
     if (!result) {
+        ms->snapshots.at_work = true;
         result = take(ms, snapshot);
+        end_doomed(ms);
     }
     if (result) {
         end_logging(ms);
@@ -202,22 +257,21 @@ static void end_newer(MemorySnapshot *snapshot)
         MemorySnapshot *newest = ms->snapshots.newest;
         ms->snapshots.newest = newest->older;
         newest->older = newest->newer = NULL;
-        __atomic_store_n(&newest->ended, true, __ATOMIC_RELEASE);
+        if (newest->doomed) {
+            free(newest);
+        } else {
+            __atomic_store_n(&newest->ended, true, __ATOMIC_RELEASE);
+        }
     }
     snapshot->newer = NULL;
 }
 
-static int restore(MemorySnapshot *snapshot)
+static int restore(MemorySystem *ms, MemorySnapshot *snapshot)
 {
-    MemorySystem *ms = snapshot->ms;
     SavedStack *stack = &ms->snapshots.saved;
-    int result = check_restorable(snapshot);
 
-    if (result) {
-        return result;
-    }
     listeners_log_sync(ms, NULL, false);
-    result = saved_restore_prepare(stack, &snapshot->level);
+    int result = saved_restore_prepare(stack, &snapshot->level);
     if (result) {
         return result;
     }
@@ -229,7 +283,6 @@ static int restore(MemorySnapshot *snapshot)
     listeners_log_clear(ms, &(TakenPages){next_taken, NULL});
     saved_restore_commit(stack, &snapshot->level);
     end_newer(snapshot);
-    ram_resizes_committed(ms);
     return 0;
 }
 
@@ -242,43 +295,18 @@ int memory_snapshot_restore(MemorySnapshot *snapshot, Error **errp)
         return error_pass(errp, check_restorable(snapshot));
     }
     machine_lock(ms);
-    result = restore(snapshot);
+    result = check_restorable(snapshot);
+    if (!result) {
+        ms->snapshots.at_work = true;
+        result = restore(ms, snapshot);
+        end_doomed(ms);
+        ram_resizes_committed(ms);
+    }
     machine_unlock(ms);
     return error_pass(errp, result);
 }
 
-/* ---- the end ------------------------------------------------------------------------------ */
-
-static void end(MemorySnapshot *snapshot)
-{
-    MemorySystem *ms = snapshot->ms;
-
-    saved_end(&ms->snapshots.saved, &snapshot->level);
-    journal_end(ms, &snapshot->journal);
-    *(snapshot->newer ? &snapshot->newer->older : &ms->snapshots.newest) = snapshot->older;
-    if (snapshot->older) {
-        snapshot->older->newer = snapshot->newer;
-    }
-    end_logging(ms);
-}
-
-void memory_snapshot_free(MemorySnapshot *snapshot)
-{
-    if (snapshot && !memory_snapshot_has_ended(snapshot)) {
-        MemorySystem *ms = snapshot->ms;
-        machine_lock(ms);
-        if (!snapshot->ended) {
-            end(snapshot);
-        }
-        machine_unlock(ms);
-    }
-    free(snapshot);
-}
-
-bool memory_snapshot_has_ended(const MemorySnapshot *snapshot)
-{
-    return __atomic_load_n(&snapshot->ended, __ATOMIC_ACQUIRE);
-}
+/* ---- questions, and writes past membus ------------------------------------------------------ */
 
 const char *memory_snapshot_method(const MemorySnapshot *snapshot)
 {

@@ -33,6 +33,7 @@ typedef struct Snapshots {
     struct MemorySnapshot *newest;
     Journal *journal;    /* the newest's */
     unsigned taking;     /* threads that are about to take one */
+    bool at_work;        /* one is being taken or restored: none ends from a callback */
     uint8_t client_mask; /* the client that logs for them, 0: none */
 } Snapshots;
 

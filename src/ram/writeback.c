@@ -7,7 +7,9 @@
  * the way.
  */
 #include "base/error.h"
+#include "base/range.h"
 #include "ram/log.h"
+#include "ram/populated.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,18 +36,35 @@ static int check_range(const RAMBlock *block, hwaddr start, hwaddr length)
 
 /* ---- giving pages back -------------------------------------------------------------- */
 
-/*
- * What a private mapping shows of a file stays in the file, which is not ours to change. To those
- * who keep or copy pages it is a write like any other; a failed one may have been done in part.
- */
+/* What a private mapping shows of a file stays in the file, which is not ours to change. */
 static int give_back(RAMBlock *block, hwaddr start, hwaddr length)
 {
-    ram_before_write(block, start, length);
-    int result = madvise(block->host + start, (size_t)length,
-                         block->flags & RAM_SHARED ? MADV_REMOVE : MADV_DONTNEED);
-    int err = result ? errno : 0;
-    ram_after_write(block, start, length);
-    return err;
+    int advice = block->flags & RAM_SHARED ? MADV_REMOVE : MADV_DONTNEED;
+
+    return madvise(block->host + start, (size_t)length, advice) ? errno : 0;
+}
+
+/*
+ * To those who keep or copy pages, giving back is a write like any other, but to populated pages
+ * only: what reads the same afterwards is neither kept nor dirty. One that fails may have been done
+ * in part. The last call is for what was populated meanwhile.
+ */
+static int give_back_populated(RAMBlock *block, hwaddr start, hwaddr length)
+{
+    hwaddr page = block->page_size, end = start + length, from = start, first, last;
+    PopulatedScan scan;
+    int err = 0;
+
+    populated_begin(&scan, block);
+    while (!err && from < end && populated_next(&scan, from, &first, &last) && first < end) {
+        first -= first % page;
+        from = hwaddr_min(last - last % page + page, end);
+        ram_before_write(block, first, from - first);
+        err = give_back(block, first, from - first);
+        ram_after_write(block, first, from - first);
+    }
+    populated_end(&scan);
+    return err ? err : give_back(block, start, length);
 }
 
 int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr length)
@@ -65,7 +84,7 @@ int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr length)
         return fail(ENOTSUP, "RAM '%s': memory that is %s cannot be given back", block->idstr,
                     block->flags & RAM_PREALLOC ? "the caller's" : "mapped read-only");
     }
-    int err = give_back(block, start, length);
+    int err = give_back_populated(block, start, length);
     if (err) {
         return fail(err, "RAM '%s': cannot give back 0x%" PRIx64 " bytes at 0x%" PRIx64 ": %s",
                     block->idstr, length, start, strerror(err));
