@@ -23,6 +23,7 @@ typedef struct JournalEntry {
 void journal_begin(MemorySystem *ms, Journal *journal)
 {
     journal->older = ms->snapshots.journal;
+    journal->number = journal->older ? journal->older->number + 1 : 0;
     ms->snapshots.journal = journal;
 }
 
@@ -128,15 +129,7 @@ void journal_end(MemorySystem *ms, Journal *journal)
 /* Whether @entry is of the oldest journal that has the region, from @journal on. */
 static bool is_oldest_since(const JournalEntry *entry, const Journal *journal)
 {
-    if (!entry->older || entry->journal == journal) {
-        return true;
-    }
-    for (const Journal *older = journal->older; older; older = older->older) {
-        if (entry->older->journal == older) {
-            return true;
-        }
-    }
-    return false;
+    return !entry->older || entry->older->journal->number < journal->number;
 }
 
 /* Visit the entries that tell what regions were when @journal began. */

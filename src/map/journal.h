@@ -16,6 +16,7 @@
 
 struct Journal {
     Journal *older;
+    uint64_t number; /* ascending */
     struct JournalEntry *entries;
 };
 

@@ -113,43 +113,103 @@ void page_table_clear(PageTable *table, PageStore *store)
     *table = (PageTable){0};
 }
 
-/* Move what is wanted of @from to @into; with @into the same, only give the rest back. */
-static void merge_leaf(PageLeaf *into, PageLeaf *from, PageStore *store,
-                       bool (*wanted)(const void *opaque, uint64_t page), const void *opaque)
+/* ---- dirty pages ------------------------------------------------------------------ */
+
+static bool has_dirty(const PageLeaf *leaf)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < PAGE_LEAF_WORDS; i++) {
+        any |= leaf->dirty[i];
+    }
+    return any;
+}
+
+static void list_dirty(PageTable *table, PageLeaf *leaf)
+{
+    leaf->dirty_next = table->dirty;
+    table->dirty = leaf;
+}
+
+static void add_dirty(PageTable *table, PageLeaf *leaf, unsigned i, uint64_t bits)
+{
+    if (bits && !has_dirty(leaf)) {
+        list_dirty(table, leaf);
+    }
+    leaf->dirty[i] |= bits;
+}
+
+bool page_table_reserve(PageTable *table, const DirtySet *set, uint64_t pages)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (!page_table_slot(table, 64 * set->words[i].index, pages)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void page_table_file(PageTable *table, const DirtySet *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        uint64_t index = set->words[i].index;
+        add_dirty(table, table->leaf[index / PAGE_LEAF_WORDS], index % PAGE_LEAF_WORDS,
+                  set->words[i].bits);
+    }
+}
+
+bool page_table_unfile(PageTable *table, DirtyWord *word)
+{
+    for (; table->dirty; table->dirty = table->dirty->dirty_next) {
+        PageLeaf *leaf = table->dirty;
+        for (unsigned i = 0; i < PAGE_LEAF_WORDS; i++) {
+            if (leaf->dirty[i]) {
+                *word = (DirtyWord){PAGE_LEAF_WORDS * leaf->index + i, leaf->dirty[i]};
+                leaf->dirty[i] = 0;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* ---- merging ---------------------------------------------------------------------- */
+
+static void merge_leaf(PageTable *table, PageLeaf *into, PageLeaf *from, PageStore *store)
 {
     for (unsigned i = 0; i < PAGE_LEAF_PAGES; i++) {
         const uint8_t *copy = from->copies[i];
-        if (!copy) {
-            continue;
-        }
-        from->copies[i] = NULL;
-        if (!into->copies[i] && wanted(opaque, from->index * PAGE_LEAF_PAGES + i)) {
+        bool dirty = into->dirty[i / 64] >> i % 64 & 1;
+        if (copy && !into->copies[i] && !dirty) {
             into->copies[i] = copy;
         } else {
             page_store_put(store, copy);
         }
     }
+    for (unsigned i = 0; i < PAGE_LEAF_WORDS; i++) {
+        add_dirty(table, into, i, from->dirty[i]);
+    }
 }
 
-void page_table_merge(PageTable *into, PageTable *from, PageStore *store,
-                      bool (*wanted)(const void *opaque, uint64_t page), const void *opaque)
+void page_table_merge(PageTable *into, PageTable *from, PageStore *store)
 {
-    if (!into->leaf) { /* room for the leaves, without an allocation */
-        into->leaf = from->leaf;
-        from->leaf = NULL;
-        for (PageLeaf *leaf = from->first; leaf; leaf = leaf->next) {
-            into->leaf[leaf->index] = NULL;
-        }
+    if (!into->leaf) {
+        *into = *from;
+        *from = (PageTable){0};
+        return;
     }
     while (from->first) {
         PageLeaf *leaf = from->first, *other = into->leaf[leaf->index];
         from->first = leaf->next;
-        merge_leaf(other ? other : leaf, leaf, store, wanted, opaque);
         if (other) {
+            merge_leaf(into, other, leaf, store);
             free(leaf);
-        } else {
-            leaf->next = into->first;
-            into->leaf[leaf->index] = into->first = leaf;
+            continue;
+        }
+        leaf->next = into->first;
+        into->leaf[leaf->index] = into->first = leaf;
+        if (has_dirty(leaf)) {
+            list_dirty(into, leaf);
         }
     }
     free(from->leaf);

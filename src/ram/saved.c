@@ -132,19 +132,7 @@ void saved_pages_free(SavedStack *stack, SavedPages *pages)
     *link = pages->older;
     saved_pages_unlink(pages);
     page_table_clear(&pages->copies, &stack->store);
-    while (pages->dirty) {
-        saved_dirty_free(&pages->dirty);
-    }
     free(pages);
-}
-
-void saved_dirty_free(SavedDirty **first)
-{
-    SavedDirty *part = *first;
-
-    *first = part->next;
-    dirty_set_free(&part->set);
-    free(part);
 }
 
 uint8_t *saved_copy_page(SavedBlock *saved, uint64_t page)

@@ -44,8 +44,7 @@ typedef struct SavedPages {
     struct SavedLevel *level;
     struct SavedPages *older;       /* of the block */
     struct SavedPages *prev, *next; /* of the level */
-    PageTable copies;
-    struct SavedDirty *dirty; /* sets; of the newest level there are marks instead */
+    PageTable copies; /* and what is dirty; of the newest level there are marks instead */
 } SavedPages;
 
 typedef struct SavedLevel {
@@ -67,7 +66,6 @@ typedef struct SavedBlock {
     struct SavedBlock *touched_next;
     /* of the take or restore at work */
     DirtySet taken;
-    struct SavedDirty *taken_part;
     SavedPages *prepared;
 } SavedBlock;
 

@@ -19,18 +19,6 @@
 
 /* ---- sets of pages ------------------------------------------------------------------- */
 
-static bool is_clean(const void *opaque, uint64_t page)
-{
-    const SavedPages *pages = opaque;
-
-    for (const SavedDirty *part = pages->dirty; part; part = part->next) {
-        if (dirty_set_any(&part->set, page, page)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 int saved_take_marks(SavedBlock *saved)
 {
     saved->taken.count = 0;
@@ -160,8 +148,8 @@ static int prepare_dirty(SavedBlock *saved, SavedLevel *top, bool eager)
     if (result || is_new(saved, top) || !saved->taken.count) {
         return result;
     }
-    saved->taken_part = calloc(1, sizeof *saved->taken_part);
-    if (!saved->taken_part || !saved_pages_make(saved, top)) {
+    SavedPages *pages = saved_pages_make(saved, top);
+    if (!pages || !page_table_reserve(&pages->copies, &saved->taken, saved->bits->pages)) {
         return fail_no_memory("a snapshot");
     }
     result = saved_make_zeroes_explicit(saved, top);
@@ -199,8 +187,6 @@ void saved_unprepare(SavedStack *stack, SavedBlock *saved)
         free(saved->prepared);
         saved->prepared = NULL;
     }
-    free(saved->taken_part);
-    saved->taken_part = NULL;
 }
 
 void saved_take_cancel(SavedStack *stack, SavedLevel *level)
@@ -237,25 +223,19 @@ static void exchange_copies(SavedPages *above, SavedPages *below, const DirtySet
 /* What was dirty belongs to @top, which is the newest but for @level. */
 static void file_dirty(SavedBlock *saved, SavedLevel *top)
 {
-    SavedDirty *part = saved->taken_part;
     SavedPages *pages = saved->newest;
 
-    if (!part) { /* nothing was dirty, or there was no level */
-        saved->taken.count = 0;
-        return;
+    if (saved->taken.count && !is_new(saved, top)) {
+        if (saved->prepared && top->eager) {
+            SavedPages *below = saved->prepared;
+            exchange_copies(pages, below, &saved->taken);
+            saved_pages_link(below, top);
+            saved->prepared = NULL;
+            pages = below;
+        }
+        page_table_file(&pages->copies, &saved->taken);
     }
-    if (saved->prepared && top->eager) {
-        SavedPages *below = saved->prepared;
-        exchange_copies(pages, below, &saved->taken);
-        saved_pages_link(below, top);
-        saved->prepared = NULL;
-        pages = below;
-    }
-    part->set = saved->taken;
-    part->next = pages->dirty;
-    pages->dirty = part;
-    saved->taken = (DirtySet){0};
-    saved->taken_part = NULL;
+    saved->taken.count = 0;
 }
 
 /* All copies of @top become @level's, which begins where it ends. */
@@ -319,13 +299,7 @@ static void merge_pages(SavedStack *stack, SavedPages *pages, SavedLevel *into)
         saved_pages_link(pages, into);
         return;
     }
-    page_table_merge(&below->copies, &pages->copies, &stack->store, is_clean, below);
-    SavedDirty **end = &below->dirty;
-    while (*end) {
-        end = &(*end)->next;
-    }
-    *end = pages->dirty;
-    pages->dirty = NULL;
+    page_table_merge(&below->copies, &pages->copies, &stack->store);
     saved_pages_free(stack, pages);
 }
 
@@ -349,13 +323,14 @@ void saved_remove_level(SavedStack *stack, SavedLevel *level)
     level->older = level->newer = NULL;
 }
 
-/* Sets of the level that is the newest now are marks again. */
+/* What was dirty in the level that is the newest now is marks again. */
 static void unfile_dirty(SavedLevel *level)
 {
+    DirtyWord word;
+
     for (SavedPages *pages = level->pages; pages; pages = pages->next) {
-        while (pages->dirty) {
-            dirty_bits_put_back(pages->block->bits, &pages->dirty->set);
-            saved_dirty_free(&pages->dirty);
+        while (page_table_unfile(&pages->copies, &word)) {
+            dirty_bits_put_back(pages->block->bits, &(DirtySet){&word, 1, 1});
             saved_list_touched(pages->block);
         }
     }

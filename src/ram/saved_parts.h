@@ -5,13 +5,6 @@
 
 #include "ram/saved.h"
 
-typedef struct SavedDirty {
-    struct SavedDirty *next;
-    DirtySet set;
-} SavedDirty;
-
-void saved_dirty_free(SavedDirty **first);
-
 /* What @level, which is the newest that @saved can have, has of it; made if need be, or NULL. */
 SavedPages *saved_pages_make(SavedBlock *saved, SavedLevel *level);
 void saved_pages_link(SavedPages *pages, SavedLevel *level);

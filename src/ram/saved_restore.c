@@ -12,15 +12,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Whether there is a copy of each page of @set, dirty in the level @at, since @level. */
-static int check_copies(const SavedBlock *saved, const SavedLevel *level, const SavedLevel *at,
+/* Whether each page of @set, dirty in the level of @newest, has a copy there or since @level. */
+static int check_copies(const RAMBlock *block, const SavedPages *newest, const SavedLevel *level,
                         const DirtySet *set)
 {
-    const SavedPages *newest = saved->newest;
-
-    while (newest && newest->level->number > at->number) {
-        newest = newest->older;
-    }
     FOR_EACH_PAGE(page, set)
     {
         const SavedPages *pages = newest;
@@ -33,7 +28,7 @@ static int check_copies(const SavedBlock *saved, const SavedLevel *level, const 
                         "the snapshot cannot be restored: the page at 0x%" PRIx64
                         " of RAM '%s' was changed and not kept (memory was short, or it was "
                         "written past membus)",
-                        page << DIRTY_PAGE_BITS, saved->block->idstr);
+                        page << DIRTY_PAGE_BITS, block->idstr);
         }
     }
     return 0;
@@ -46,7 +41,18 @@ static int prepare_block(SavedBlock *saved, SavedLevel *top, const SavedLevel *l
     if (!result) {
         result = saved_make_zeroes_explicit(saved, top);
     }
-    return result ? result : check_copies(saved, level, top, &saved->taken);
+    return result ? result : check_copies(saved->block, saved->newest, level, &saved->taken);
+}
+
+static int check_leaf(const SavedPages *pages, const SavedLevel *level, const PageLeaf *leaf)
+{
+    int result = 0;
+
+    for (unsigned i = 0; i < PAGE_LEAF_WORDS && !result; i++) {
+        DirtyWord word = {PAGE_LEAF_WORDS * leaf->index + i, leaf->dirty[i]};
+        result = check_copies(pages->block->block, pages, level, &(DirtySet){&word, 1, 1});
+    }
+    return result;
 }
 
 static int check_level(const SavedLevel *level, const SavedLevel *at)
@@ -54,8 +60,8 @@ static int check_level(const SavedLevel *level, const SavedLevel *at)
     int result = 0;
 
     for (SavedPages *pages = at->pages; pages && !result; pages = pages->next) {
-        for (SavedDirty *part = pages->dirty; part && !result; part = part->next) {
-            result = check_copies(pages->block, level, at, &part->set);
+        for (PageLeaf *leaf = pages->copies.dirty; leaf && !result; leaf = leaf->dirty_next) {
+            result = check_leaf(pages, level, leaf);
         }
     }
     return result;
@@ -118,9 +124,9 @@ void saved_restore_commit(SavedStack *stack, SavedLevel *level)
         saved_remove_level(stack, stack->newest);
     }
     for (SavedPages *pages = level->pages; pages; pages = pages->next) {
-        while (pages->dirty) {
-            copy_back(pages, &pages->dirty->set, other_clients(pages->block));
-            saved_dirty_free(&pages->dirty);
+        DirtyWord word;
+        while (page_table_unfile(&pages->copies, &word)) {
+            copy_back(pages, &(DirtySet){&word, 1, 1}, other_clients(pages->block));
         }
     }
     for (SavedBlock *saved = stack->touched; saved; saved = saved->touched_next) {
