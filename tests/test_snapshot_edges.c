@@ -164,6 +164,26 @@ static void a_moving_snapshot_costs_no_history(void **state)
     box_end();
 }
 
+/* Memory that is given back, or grows, was zero for the most part: that takes no copies. */
+static void zeroes_take_no_copies(void **state)
+{
+    static MemoryRegion big;
+
+    (void)state;
+    OK(memory_region_init_ram(&big, memory_system_owner(ms), "big", 256 * MiB, NULL));
+    uint8_t *bytes = memory_region_get_ram_ptr(&big);
+    bytes[77 * PAGE] = 7;
+    MemorySnapshot *s = take(0);
+    struct mallinfo2 before = mallinfo2();
+    OK(ram_block_discard_range(memory_region_get_ram_block(&big), 0, 256 * MiB));
+    struct mallinfo2 after = mallinfo2();
+    assert_in_range(after.uordblks + after.hblkhd, 0, before.uordblks + before.hblkhd + 8 * MiB);
+    assert_int_equal(bytes[77 * PAGE], 0);
+    OK(memory_snapshot_restore(s, NULL));
+    assert_int_equal(bytes[77 * PAGE], 7);
+    memory_snapshot_free(s);
+}
+
 /* ---- frees from callbacks ------------------------------------------------------------------ */
 
 typedef struct Freer {
@@ -260,6 +280,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(marks_from_before_the_first_are_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(a_moving_snapshot_costs_no_history, setup, teardown),
+        cmocka_unit_test_setup_teardown(zeroes_take_no_copies, setup, teardown),
         cmocka_unit_test_setup_teardown(callbacks_may_free, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_devices_stay_as_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(the_area_for_them_stays_too, setup, teardown),

@@ -2,8 +2,9 @@
 /*
  * snapshot.h - put a machine's RAM and map back to what they were: for fuzzers and debuggers.
  *
- * A snapshot is taken in the time of what changed since the one before it, and restored in the
- * time of what changed since it was taken, whatever the size of RAM and the number of regions.
+ * A snapshot is taken in the time of what changed since the one before it and a glance at each
+ * RAM block, and restored in the time of what changed since it was taken, whatever the size of RAM
+ * and the number of regions.
  * Snapshots nest: each is taken on top of those that there are, any can be restored, and any
  * can be freed.
  *

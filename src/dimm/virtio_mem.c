@@ -146,6 +146,7 @@ int virtio_mem_set_requested_size(MemoryDeviceState *md, hwaddr size, Error **er
 /* [@addr, @addr + @size - 1] as blocks of @md that may be changed now; @offset in its region. */
 static int find_blocks(const MemoryDeviceState *md, hwaddr addr, hwaddr size, hwaddr *offset)
 {
+    *offset = addr - md->place.first;
     int result = device_check_kind(md, MEMORY_DEVICE_VIRTIO_MEM);
 
     if (result) {
@@ -157,7 +158,6 @@ static int find_blocks(const MemoryDeviceState *md, hwaddr addr, hwaddr size, hw
                     " are not within its 0x%" PRIx64 "-0x%" PRIx64,
                     md->id, size, addr, md->place.first, md->place.last);
     }
-    *offset = addr - md->place.first;
     return discard_check(md->virtio_mem.blocks, *offset, size);
 }
 

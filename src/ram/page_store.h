@@ -26,7 +26,7 @@ void page_store_put(PageStore *store, const uint8_t *page);
 /* Give all memory back; no page is in use. */
 void page_store_clear(PageStore *store);
 
-/* Stands for the copy of a page that was never written. */
+/* Stands for the copy of a page of zeroes. */
 extern const uint8_t page_zero[DIRTY_PAGE_SIZE];
 
 #define PAGE_LEAF_BITS 9

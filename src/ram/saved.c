@@ -135,15 +135,16 @@ void saved_pages_free(SavedStack *stack, SavedPages *pages)
     free(pages);
 }
 
-uint8_t *saved_copy_page(SavedBlock *saved, uint64_t page)
+const uint8_t *saved_copy_page(SavedBlock *saved, uint64_t page)
 {
-    uint8_t *copy = page_store_get(&saved->stack->store);
+    const uint8_t *now = saved->block->host + (page << DIRTY_PAGE_BITS);
+    size_t length = saved_page_length(saved->block, page);
 
-    if (copy) {
-        memcpy(copy, saved->block->host + (page << DIRTY_PAGE_BITS),
-               saved_page_length(saved->block, page));
+    if (memcmp(now, page_zero, length) == 0) {
+        return page_zero;
     }
-    return copy;
+    uint8_t *copy = page_store_get(&saved->stack->store);
+    return copy ? memcpy(copy, now, length) : NULL;
 }
 
 /* ---- before a write --------------------------------------------------------------------- */

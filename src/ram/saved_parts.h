@@ -14,8 +14,8 @@ void saved_pages_free(SavedStack *stack, SavedPages *pages);
 /* Give back what a take had prepared for @saved. */
 void saved_unprepare(SavedStack *stack, SavedBlock *saved);
 
-/* A copy of a page as it is now; NULL if memory is short. */
-uint8_t *saved_copy_page(SavedBlock *saved, uint64_t page);
+/* A copy of a page as it is now; page_zero if it is zero; NULL if memory is short. */
+const uint8_t *saved_copy_page(SavedBlock *saved, uint64_t page);
 
 /* @saved has marks. */
 void saved_list_touched(SavedBlock *saved);
