@@ -224,12 +224,16 @@ class Input(unittest.TestCase):
             self.assertIn("no address space is called 'nosuch'", err)
 
 
+def terminal(test):
+    try:
+        return pty.openpty()
+    except OSError as error:
+        test.skipTest(f"no pseudo-terminal here: {error}")
+
+
 class Output(unittest.TestCase):
     def on_terminal(self, **env):
-        try:
-            master, slave = pty.openpty()
-        except OSError as error:
-            self.skipTest(f"no pseudo-terminal here: {error}")
+        master, slave = terminal(self)
         subprocess.run([MEMBUS, "find", data("x86_64/pc"), "0xfee00000"], stdout=slave, check=True,
                        env={**os.environ, "TERM": "xterm", "NO_COLOR": "", **env})
         os.close(slave)
@@ -640,7 +644,7 @@ class Memdev(unittest.TestCase):
         self.assertEqual((code, err), (0, ""))
 
     def test_bar_on_terminals(self):
-        master, slave = pty.openpty()
+        master, slave = terminal(self)
         subprocess.run([MEMBUS, "memdev", RAM + ",prealloc=on"], stdout=subprocess.DEVNULL, stderr=slave,
                        check=True, timeout=60)
         os.close(slave)
