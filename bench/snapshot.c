@@ -109,12 +109,16 @@ static void restore(const Machine *machine)
 
 /* ---- The first write ---- */
 
-static double first_write(void *opaque)
+/* Pages that no round has written yet, or that each round writes @again. */
+static double timed_writes(Machine *machine, bool again)
 {
-    Machine *machine = opaque;
-
     machine_take(machine);
     write_pages(machine, 0, machine->what.dirty);
+    if (again) {
+        write_pages(machine, machine->what.dirty, WRITES);
+        restore(machine);
+        write_pages(machine, 0, machine->what.dirty);
+    }
     double start = now_ns();
     write_pages(machine, machine->what.dirty, WRITES);
     double end = now_ns();
@@ -124,21 +128,14 @@ static double first_write(void *opaque)
     return (end - start) / WRITES;
 }
 
+static double first_write(void *opaque)
+{
+    return timed_writes(opaque, false);
+}
+
 static double write_again(void *opaque)
 {
-    Machine *machine = opaque;
-
-    machine_take(machine);
-    write_pages(machine, 0, machine->what.dirty + WRITES);
-    restore(machine);
-    write_pages(machine, 0, machine->what.dirty);
-    double start = now_ns();
-    write_pages(machine, machine->what.dirty, WRITES);
-    double end = now_ns();
-    restore(machine);
-    expect_untouched(machine, machine->what.dirty + WRITES);
-    machine_free(machine);
-    return (end - start) / WRITES;
+    return timed_writes(opaque, true);
 }
 
 /* Write to the first 8 bytes of WRITES pages of @memory, in the same order; ns a page. */

@@ -4,7 +4,7 @@
  *
  * A client (the display, a code cache, migration, a snapshot, a recorder ...) asks for logging
  * of a region (memory_region_set_log(), region.h) or of all RAM (memory_global_dirty_log_start()).
- * From then on every write through membus marks its pages (DIRTY_MEMORY_PAGE bytes each) for
+ * From then on every write through membus marks its pages (RAM_PAGE_SIZE bytes each) for
  * that client: stores, transfers, unmap, caches, write_rom. So do listeners that let a guest
  * write without membus (KVM), when they are asked to (log_sync), with memory_region_set_dirty()
  * or ram_block_merge_dirty(). A write through a pointer that the program has from elsewhere is
@@ -21,13 +21,12 @@
 #ifndef MEMBUS_DIRTY_H
 #define MEMBUS_DIRTY_H
 
+#include <membus/ram.h>
 #include <membus/region.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define DIRTY_MEMORY_PAGE ((hwaddr)4096) /* bytes */
 
 /* Beside DIRTY_MEMORY_VGA, _CODE and _MIGRATION (region.h): those that programs register. */
 #define DIRTY_MEMORY_FIRST_FREE 3
@@ -123,7 +122,7 @@ MEMBUS_EXPORT void memory_region_reset_dirty(MemoryRegion *mr, hwaddr addr, hwad
                                              unsigned client);
 /*
  * The same for all clients that log @block, from a little-endian bitmap whose first bit is the
- * page at @offset (bytes, a multiple of DIRTY_MEMORY_PAGE), as the kernel gives it; @pages bits.
+ * page at @offset (bytes, a multiple of RAM_PAGE_SIZE), as the kernel gives it; @pages bits.
  * Pages outside the block are left out. Context: any thread that holds the block alive.
  */
 MEMBUS_EXPORT void ram_block_merge_dirty(RAMBlock *block, hwaddr offset, const void *bitmap,

@@ -23,6 +23,9 @@
 extern "C" {
 #endif
 
+/* Bytes: what one bit of a page bitmap and of dirty tracking stands for. */
+#define RAM_PAGE_SIZE ((hwaddr)4096)
+
 /* ---- Questions. Context: any thread; the block is alive (see above). --------------- */
 
 /*
@@ -149,8 +152,6 @@ MEMBUS_EXPORT int ram_block_notifier_remove(MemorySystem *ms, RAMBlockNotifier *
 
 /* ---- What migration hangs on a block. Freed with the block at the latest. --------------- */
 
-/* Bytes: what one bit of a page bitmap and of dirty tracking stands for. */
-#define RAM_PAGE_SIZE ((hwaddr)4096)
 #define RAM_BITMAP_MAX_SHIFT 40U
 
 typedef enum RAMBitmapKind {

@@ -27,7 +27,7 @@
  *             snapshot those that changed. Chosen where a listener lets the guest write past
  *             membus and reports it later (it has log_sync, log_sync_global or log_global_start),
  *             or by MEMORY_SNAPSHOT_EAGER.
- * Pages are DIRTY_MEMORY_PAGE bytes. Copies stay with a snapshot after it was restored, so that
+ * Pages are RAM_PAGE_SIZE bytes. Copies stay with a snapshot after it was restored, so that
  * a page which is written in each round is copied in the first.
  *
  * Pointers into RAM. Memory that is mapped for writing (address_space_map(), a cache) is kept

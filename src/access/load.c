@@ -212,9 +212,9 @@ ALWAYS_INLINE void store_by_view(AddressSpace *as, hwaddr addr, uint64_t value, 
 ALWAYS_INLINE bool is_marked(const FlatRange *range, hwaddr offset)
 {
     uint64_t word =
-        __atomic_load_n(&range->log_words[offset / (64 * DIRTY_PAGE_SIZE)], __ATOMIC_ACQUIRE);
+        __atomic_load_n(&range->log_words[offset / (64 * RAM_PAGE_SIZE)], __ATOMIC_ACQUIRE);
 
-    return word >> (offset / DIRTY_PAGE_SIZE) % 64 & 1;
+    return word >> (offset / RAM_PAGE_SIZE) % 64 & 1;
 }
 
 /* The last hit, if it holds for @as and has 8 bytes of memory at @addr; else NULL. */

@@ -18,6 +18,8 @@ static inline char *text_copy(const char *text)
     return copy;
 }
 
+#define TEXT_ID_MAX 127 /* bytes of an id */
+
 /*
  * How much of @text is an id as QEMU has them: a letter, then letters, digits, '-', '.' and '_'.
  */

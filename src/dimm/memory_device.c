@@ -19,8 +19,6 @@
 
 /* Anonymous memory is aligned so that the host can use huge pages for it. */
 #define ANONYMOUS_ALIGN (2ULL << 20)
-#define ID_MAX 127 /* bytes */
-
 static const MemoryDeviceClass *const classes[] = {
     [MEMORY_DEVICE_DIMM] = &memory_device_dimm,
     [MEMORY_DEVICE_NVDIMM] = &memory_device_nvdimm,
@@ -103,9 +101,9 @@ static int check_id(const char *id)
                     "and goes on with letters, digits, '-', '.' and '_'",
                     (unsigned char)id[good], good);
     }
-    if (length > ID_MAX) {
+    if (length > TEXT_ID_MAX) {
         return fail(EINVAL, "memory device '%.20s...': an id of %zu bytes is longer than %d", id,
-                    length, ID_MAX);
+                    length, TEXT_ID_MAX);
     }
     return 0;
 }

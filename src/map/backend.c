@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* "/objects/ID", an id being well-formed. */
-#define PATH_ROOM (sizeof "/objects/" + BACKEND_ID_MAX)
+#define PATH_ROOM (sizeof "/objects/" + TEXT_ID_MAX)
 
 struct HostMemoryBackend {
     MemoryOwner *owner;

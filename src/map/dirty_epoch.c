@@ -175,7 +175,7 @@ DirtyEpoch *memory_dirty_take(MemorySystem *ms, unsigned client, Error **errp)
 
 bool dirty_epoch_next(const DirtyEpoch *epoch, DirtyRun *run)
 {
-    uint64_t first = (run->offset + run->size + DIRTY_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS, last;
+    uint64_t first = (run->offset + run->size + RAM_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS, last;
 
     for (size_t i = run->part; i < epoch->count; i++, first = 0) {
         MemoryRegion *mr = epoch->parts[i].mr;
@@ -244,7 +244,7 @@ void ram_block_merge_dirty(RAMBlock *block, hwaddr offset, const void *bitmap, u
 {
     unsigned mask = __atomic_load_n(&block->log_mask, __ATOMIC_RELAXED), clients = mask;
     uint64_t first = offset >> DIRTY_PAGE_BITS;
-    uint64_t end = (block->max_length + DIRTY_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS;
+    uint64_t end = (block->max_length + RAM_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS;
 
     for (; mask && first < end; mask &= mask - 1) {
         DirtyBits *bits = ram_block_bits(block, (unsigned)__builtin_ctz(mask));

@@ -73,7 +73,7 @@ static void clear_range(MemoryListener *listener, const FlatView *view, const Fl
         if (run_first > range_last) {
             return;
         }
-        hwaddr run_last = hwaddr_min((last << DIRTY_PAGE_BITS) | (DIRTY_PAGE_SIZE - 1), range_last);
+        hwaddr run_last = hwaddr_min((last << DIRTY_PAGE_BITS) | (RAM_PAGE_SIZE - 1), range_last);
         MemoryRegionSection section;
         flatrange_section(range, view, range->first + (run_first - range->offset),
                           range->first + (run_last - range->offset), &section);

@@ -119,14 +119,6 @@ int host_memory_config_parse(const char *options, HostMemoryConfig *config, char
 
 /* ---- Configs ------------------------------------------------------------------- */
 
-static bool well_formed(const char *id)
-{
-    static const char characters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-
-    return strspn(id, characters) == strlen(id) && *id && memchr(characters, *id, 52);
-}
-
 bool backend_config_shares(const HostMemoryConfig *config)
 {
     bool by_default = config->kind == HOST_MEMORY_MEMFD || config->kind == HOST_MEMORY_SHM;
@@ -143,15 +135,15 @@ static int check_identity(const HostMemoryConfig *config)
     if (!config->id) {
         return fail(EINVAL, "%s: id= is missing", kind);
     }
-    if (!well_formed(config->id)) {
+    if (!*config->id || config->id[text_id_length(config->id)]) {
         return fail(EINVAL,
                     "%s: id=%s: an id begins with a letter and goes on with letters, digits, "
                     "'-', '.' and '_'",
                     kind, option_show(config->id).text);
     }
-    if (strlen(config->id) > BACKEND_ID_MAX) {
+    if (strlen(config->id) > TEXT_ID_MAX) {
         return fail(EINVAL, "%s: id=%s: an id of %zu bytes is longer than %d", kind,
-                    option_show(config->id).text, strlen(config->id), BACKEND_ID_MAX);
+                    option_show(config->id).text, strlen(config->id), TEXT_ID_MAX);
     }
     return 0;
 }

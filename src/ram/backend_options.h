@@ -5,8 +5,6 @@
 
 #include <membus/hostmem.h>
 
-#define BACKEND_ID_MAX 127 /* bytes */
-
 /* "memory-backend-ram" and so on. */
 const char *backend_kind_name(HostMemoryKind kind);
 

@@ -25,10 +25,9 @@
 #ifndef RAM_DIRTY_H
 #define RAM_DIRTY_H
 
-#include <membus/types.h>
+#include <membus/ram.h>
 
-#define DIRTY_PAGE_BITS 12
-#define DIRTY_PAGE_SIZE ((hwaddr)1 << DIRTY_PAGE_BITS)
+#define DIRTY_PAGE_BITS 12 /* of RAM_PAGE_SIZE */
 #define DIRTY_MAX_LEVELS 9 /* 64^9 pages are more than 2^52 */
 
 typedef struct DirtyBits {

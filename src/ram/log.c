@@ -25,8 +25,7 @@ int ram_block_add_client(RAMBlock *block, unsigned client)
     if (ram_block_bits(block, client)) {
         return 0;
     }
-    DirtyBits *bits =
-        dirty_bits_create((block->max_length + DIRTY_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS);
+    DirtyBits *bits = dirty_bits_create((block->max_length + RAM_PAGE_SIZE - 1) >> DIRTY_PAGE_BITS);
     if (!bits) {
         return -ENOMEM;
     }

@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 
 #define CHUNK_BYTES ((size_t)2 << 20)
-#define CHUNK_PAGES (CHUNK_BYTES / DIRTY_PAGE_SIZE)
+#define CHUNK_PAGES (CHUNK_BYTES / RAM_PAGE_SIZE)
 
-const uint8_t page_zero[DIRTY_PAGE_SIZE];
+const uint8_t page_zero[RAM_PAGE_SIZE];
 
 typedef struct PageChunk {
     struct PageChunk *next;
@@ -50,8 +50,8 @@ uint8_t *page_store_get(PageStore *store)
     if (store->fresh == store->fresh_end && !add_chunk(store)) {
         return NULL;
     }
-    store->fresh += DIRTY_PAGE_SIZE;
-    return store->fresh - DIRTY_PAGE_SIZE;
+    store->fresh += RAM_PAGE_SIZE;
+    return store->fresh - RAM_PAGE_SIZE;
 }
 
 void page_store_put(PageStore *store, const uint8_t *page)

@@ -27,7 +27,7 @@ void page_store_put(PageStore *store, const uint8_t *page);
 void page_store_clear(PageStore *store);
 
 /* Stands for the copy of a page of zeroes. */
-extern const uint8_t page_zero[DIRTY_PAGE_SIZE];
+extern const uint8_t page_zero[RAM_PAGE_SIZE];
 
 #define PAGE_LEAF_BITS 9
 #define PAGE_LEAF_PAGES (1U << PAGE_LEAF_BITS)

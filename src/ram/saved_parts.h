@@ -50,7 +50,7 @@ static inline size_t saved_page_length(const RAMBlock *block, uint64_t page)
 {
     hwaddr left = block->max_length - (page << DIRTY_PAGE_BITS);
 
-    return left < DIRTY_PAGE_SIZE ? (size_t)left : (size_t)DIRTY_PAGE_SIZE;
+    return left < RAM_PAGE_SIZE ? (size_t)left : (size_t)RAM_PAGE_SIZE;
 }
 
 #endif
