@@ -3,6 +3,7 @@
  * listener.h - be told of every change of an address space's flat view.
  *
  * One commit that changes what an address space shows calls, in this order:
+ *   for each changed address space:  prepare (any may refuse: then cancel, and nothing changes)
  *   begin
  *   for each changed address space:
  *     for each range that went, by ascending address:  coalesced_io_del, region_del
@@ -30,6 +31,15 @@ extern "C" {
 #endif
 
 struct MemoryListener {
+    /*
+     * The view of the listener's address space is going to be @view instead of @old: do what may
+     * fail. false refuses, with error_set(): the commit fails and the map stays as it is. cancel
+     * tells those who had agreed that another refused. At registration @old is empty, and a
+     * refusal that of memory_listener_register(); at unregistration @view is, and nobody can refuse.
+     */
+    bool (*prepare)(MemoryListener *listener, const FlatView *old, const FlatView *view,
+                    Error **errp);
+    void (*cancel)(MemoryListener *listener);
     void (*begin)(MemoryListener *listener);
     void (*commit)(MemoryListener *listener);
     void (*region_add)(MemoryListener *listener, MemoryRegionSection *section);
@@ -75,6 +85,7 @@ struct MemoryListener {
     /* private */
     AddressSpace *address_space;
     MemoryListener *prev, *next;
+    bool prepared; /* agreed to the commit at work */
 };
 
 #define MEMORY_LISTENER_PRIORITY_MIN 0
@@ -82,17 +93,17 @@ struct MemoryListener {
 #define MEMORY_LISTENER_PRIORITY_DEV_BACKEND 10
 
 /*
- * Bind @listener to @as and replay the current view to it: begin, region_add, log_start,
+ * Bind @listener to @as and replay the current view to it: prepare, begin, region_add, log_start,
  * coalesced_io_add for every range, eventfd_add, commit; before all that log_global_start, if
  * all RAM is being logged. The storage is the caller's until unregistration.
- * -EBUSY if it is registered already or from a listener's callback, or what log_global_start
- * refused with.
+ * -EBUSY if it is registered already or from a listener's callback, or what prepare or
+ * log_global_start refused with.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int memory_listener_register(MemoryListener *listener, AddressSpace *as);
 
 /*
- * Take the view back from @listener (begin, eventfd_del, then log_stop, coalesced_io_del and
+ * Take the view back from @listener (prepare, begin, eventfd_del, then log_stop, coalesced_io_del and
  * region_del for every range, commit, log_global_stop) and unbind it. Does nothing if it is not
  * registered.
  * -EBUSY as above.

@@ -368,8 +368,9 @@ MEMBUS_EXPORT int memory_region_del_eventfd(MemoryRegion *mr, hwaddr addr, unsig
  * outermost commit makes all of them visible at once. Nestable. The machine lock is held in
  * between.
  *
- * commit returns 0, -EINVAL without a begin, or -ENOMEM or -ELOOP: then nothing has become
- * visible and the transaction is still open, to be committed again or undone and committed.
+ * commit returns 0, -EINVAL without a begin, or -ENOMEM, -ELOOP or what a listener refused with
+ * (KVM without a free slot, say): then nothing has become visible and the transaction is still open,
+ * to be committed again or undone and committed.
  * Context: machine lock.
  */
 MEMBUS_EXPORT void memory_region_transaction_begin(MemorySystem *ms);

@@ -39,6 +39,17 @@ bool may_nest_device(const MemoryRegion *mr)
     return true;
 }
 
+void flush_coalesced(const MemoryRegion *mr)
+{
+    MemorySystem *ms = mr->owner->ms;
+
+    machine_lock(ms);
+    if (ms->flush_coalesced) {
+        ms->flush_coalesced(ms->flush_opaque);
+    }
+    machine_unlock(ms);
+}
+
 /* ---- checks ----------------------------------------------------------------------- */
 
 static bool inside_region(const MemoryRegion *mr, hwaddr offset, unsigned size)

@@ -76,8 +76,14 @@ extern __thread EnteredDevices entered_devices;
 
 bool may_nest_device(const MemoryRegion *mr);
 
+/* The writes that an accelerator keeps back are older than an access to @mr: they go first. */
+void flush_coalesced(const MemoryRegion *mr);
+
 static inline bool enter_device(const MemoryRegion *mr)
 {
+    if (__builtin_expect(mr->flush_coalesced, 0)) {
+        flush_coalesced(mr);
+    }
     if (__builtin_expect(entered_devices.count, 0) && !may_nest_device(mr)) {
         return false;
     }

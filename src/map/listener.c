@@ -35,6 +35,61 @@ static MemoryRegionSection whole(const FlatRange *range, const FlatView *view)
     return section;
 }
 
+/* ---- asking ------------------------------------------------------------------------ */
+
+int listener_refused(const MemoryListener *listener, const char *what, Error *err)
+{
+    int result =
+        fail(err ? -error_get_errno(err) : EIO, "listener '%s' of address space '%s' %s: %s",
+             listener->name ? listener->name : "", listener->address_space->name, what,
+             err ? error_get_pretty(err) : "no reason");
+    error_free(err);
+    return result;
+}
+
+static int prepare_one(MemoryListener *l, const FlatView *old, const FlatView *view)
+{
+    Error *err = NULL;
+
+    if (!l->prepare) {
+        return 0;
+    }
+    l->prepared = l->prepare(l, old, view, &err);
+    if (l->prepared) {
+        return 0;
+    }
+    return listener_refused(l, "cannot follow the map", err);
+}
+
+int listeners_prepare(AddressSpace *as, const FlatView *view)
+{
+    int result = 0;
+
+    for (MemoryListener *l = as->first_listener; l && !result; l = l->next) {
+        result = prepare_one(l, as->view, view);
+    }
+    return result;
+}
+
+static void cancel_one(MemoryListener *l)
+{
+    if (l->prepared && l->cancel) {
+        l->cancel(l);
+    }
+    l->prepared = false;
+}
+
+void listeners_cancel(MemorySystem *ms)
+{
+    for (AddressSpace *as = ms->last_space; as; as = as->prev) {
+        for (MemoryListener *l = as->last_listener; l; l = l->prev) {
+            cancel_one(l);
+        }
+    }
+}
+
+/* ---- the frame ---------------------------------------------------------------------- */
+
 void listeners_begin(MemorySystem *ms)
 {
     for (AddressSpace *as = ms->first_space; as; as = as->next) {
@@ -45,42 +100,31 @@ void listeners_begin(MemorySystem *ms)
 void listeners_commit(MemorySystem *ms)
 {
     for (AddressSpace *as = ms->first_space; as; as = as->next) {
-        TELL_UP(as, commit);
+        for (MemoryListener *l = as->first_listener; l; l = l->next) {
+            l->prepared = false;
+            if (l->commit) {
+                l->commit(l);
+            }
+        }
     }
 }
 
 /* ---- coalesced ranges: part of what a range tells --------------------------------- */
 
-/* The part of @coalesced that @range shows, as an address and a length; false if none. */
-static bool coalesced_part(const FlatRange *range, const CoalescedRange *coalesced, hwaddr *addr,
-                           hwaddr *len)
+static void tell_coalesced_add(const FlatRange *range, hwaddr addr, hwaddr len, void *opaque)
 {
-    hwaddr range_end = range->offset + (range->last - range->first);
+    Telling *telling = opaque;
+    MemoryRegionSection section = whole(range, telling->view);
 
-    if (!ranges_overlap(coalesced->first, coalesced->last, range->offset, range_end)) {
-        return false;
-    }
-    hwaddr first = hwaddr_max(coalesced->first, range->offset);
-    hwaddr last = hwaddr_min(coalesced->last, range_end);
-    *addr = range->first + (first - range->offset);
-    *len = range_size(first, last);
-    return true;
+    TELL_UP(telling->as, coalesced_io_add, &section, addr, len);
 }
 
-static void tell_coalesced(AddressSpace *as, const FlatRange *range, const FlatView *view, bool add)
+static void tell_coalesced_del(const FlatRange *range, hwaddr addr, hwaddr len, void *opaque)
 {
-    hwaddr addr, len;
+    Telling *telling = opaque;
+    MemoryRegionSection section = whole(range, telling->old);
 
-    for (unsigned i = 0; range->signals && i < range->signals->nr_coalesced; i++) {
-        if (coalesced_part(range, &range->signals->coalesced[i], &addr, &len)) {
-            MemoryRegionSection section = whole(range, view);
-            if (add) {
-                TELL_UP(as, coalesced_io_add, &section, addr, len);
-            } else {
-                TELL_DOWN(as, coalesced_io_del, &section, addr, len);
-            }
-        }
-    }
+    TELL_DOWN(telling->as, coalesced_io_del, &section, addr, len);
 }
 
 /* ---- ranges ----------------------------------------------------------------------- */
@@ -103,7 +147,7 @@ static void tell_gone(const FlatRange *before, const FlatRange *after, void *opa
         return;
     }
     if (!after || before->signals != after->signals) {
-        tell_coalesced(telling->as, before, telling->old, false);
+        flatrange_each_coalesced(before, tell_coalesced_del, telling);
     }
     if (!after) {
         MemoryRegionSection section = whole(before, telling->old);
@@ -126,7 +170,7 @@ static void tell_new(const FlatRange *before, const FlatRange *after, void *opaq
         tell_log(telling->as, &section, 0, after->dirty_log_mask);
     }
     if (!before || before->signals != after->signals) {
-        tell_coalesced(telling->as, after, telling->view, true);
+        flatrange_each_coalesced(after, tell_coalesced_add, telling);
     }
 }
 
@@ -178,55 +222,29 @@ void listeners_tell_ranges(AddressSpace *as, const FlatView *old, const FlatView
 
 /* ---- ioeventfds ------------------------------------------------------------------- */
 
-/* Where @range shows all of @fd, as a copy with an address of the view; false if it does not. */
-static bool shown_eventfd(const FlatRange *range, const IoEventfd *fd, IoEventfd *shown)
+static MemoryRegionSection place(const FlatRange *range, const FlatView *view, const IoEventfd *fd)
 {
-    if (fd->addr < range->offset ||
-        ioeventfd_last(fd) > range->offset + (range->last - range->first)) {
-        return false;
-    }
-    *shown = *fd;
-    shown->addr = range->first + (fd->addr - range->offset);
-    return true;
+    MemoryRegionSection section;
+
+    flatrange_section(range, view, fd->addr, ioeventfd_last(fd), &section);
+    section.size = fd->size;
+    return section;
 }
 
-static bool view_has_eventfd(const FlatView *view, const MemoryRegion *mr, const IoEventfd *wanted)
+static void tell_eventfd_add(const FlatRange *range, const IoEventfd *fd, void *opaque)
 {
-    const FlatRange *range = flatview_at(view, wanted->addr);
-    IoEventfd shown;
+    Telling *telling = opaque;
+    MemoryRegionSection section = place(range, telling->view, fd);
 
-    if (!range || range->mr != mr || !range->signals) {
-        return false;
-    }
-    for (unsigned i = 0; i < range->signals->nr_eventfds; i++) {
-        if (shown_eventfd(range, &range->signals->eventfds[i], &shown) &&
-            ioeventfd_equal(&shown, wanted)) {
-            return true;
-        }
-    }
-    return false;
+    TELL_UP(telling->as, eventfd_add, &section, fd->match_data, fd->data, fd->notifier);
 }
 
-/* Tell of the eventfds of @range in @view that @other does not have. */
-static void tell_eventfds(AddressSpace *as, const FlatRange *range, const FlatView *view,
-                          const FlatView *other, bool add)
+static void tell_eventfd_del(const FlatRange *range, const IoEventfd *fd, void *opaque)
 {
-    IoEventfd fd;
+    Telling *telling = opaque;
+    MemoryRegionSection section = place(range, telling->old, fd);
 
-    for (unsigned i = 0; range->signals && i < range->signals->nr_eventfds; i++) {
-        if (!shown_eventfd(range, &range->signals->eventfds[i], &fd) ||
-            (other && view_has_eventfd(other, range->mr, &fd))) {
-            continue;
-        }
-        MemoryRegionSection section;
-        flatrange_section(range, view, fd.addr, ioeventfd_last(&fd), &section);
-        section.size = fd.size;
-        if (add) {
-            TELL_UP(as, eventfd_add, &section, fd.match_data, fd.data, fd.notifier);
-        } else {
-            TELL_DOWN(as, eventfd_del, &section, fd.match_data, fd.data, fd.notifier);
-        }
-    }
+    TELL_DOWN(telling->as, eventfd_del, &section, fd->match_data, fd->data, fd->notifier);
 }
 
 static void tell_gone_eventfds(const FlatRange *before, const FlatRange *after, void *opaque)
@@ -235,7 +253,7 @@ static void tell_gone_eventfds(const FlatRange *before, const FlatRange *after, 
 
     (void)after;
     if (before) {
-        tell_eventfds(telling->as, before, telling->old, telling->view, false);
+        flatrange_each_eventfd(before, telling->view, tell_eventfd_del, telling);
     }
 }
 
@@ -245,7 +263,7 @@ static void tell_new_eventfds(const FlatRange *before, const FlatRange *after, v
 
     (void)before;
     if (after) {
-        tell_eventfds(telling->as, after, telling->view, telling->old, true);
+        flatrange_each_eventfd(after, telling->old, tell_eventfd_add, telling);
     }
 }
 
@@ -285,6 +303,16 @@ static void unbind(MemoryListener *listener)
     listener->prev = listener->next = NULL;
 }
 
+static int ask_alone(MemoryListener *listener, const FlatView *old, const FlatView *view)
+{
+    MemorySystem *ms = listener->address_space->ms;
+
+    ms->notifying = true;
+    int result = prepare_one(listener, old, view);
+    ms->notifying = false;
+    return result;
+}
+
 /* Run @tell with a stand-in for @as whose only listener is @listener. */
 static void tell_alone(MemoryListener *listener, AddressSpace *as,
                        void (*tell)(AddressSpace *alone))
@@ -301,6 +329,7 @@ static void tell_alone(MemoryListener *listener, AddressSpace *as,
     as->ms->notifying = false;
     listener->prev = prev;
     listener->next = next;
+    listener->prepared = false;
 }
 
 static void tell_all_ranges(AddressSpace *alone)
@@ -333,7 +362,10 @@ static void take_back_all_ranges(AddressSpace *alone)
 
 static void let_go(MemoryListener *listener)
 {
-    tell_alone(listener, listener->address_space, take_back_all_ranges);
+    AddressSpace *as = listener->address_space;
+
+    ask_alone(listener, as->view, as->ms->empty->current);
+    tell_alone(listener, as, take_back_all_ranges);
     listener_log_global_stop(listener);
     unbind(listener);
 }
@@ -352,6 +384,12 @@ int memory_listener_register(MemoryListener *listener, AddressSpace *as)
     } else {
         bind(listener, as);
         result = listener_log_global_start(listener);
+        if (!result) {
+            result = ask_alone(listener, ms->empty->current, as->view);
+            if (result) {
+                listener_log_global_stop(listener);
+            }
+        }
         if (!result) {
             tell_alone(listener, as, tell_all_ranges);
         } else {

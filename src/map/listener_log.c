@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What listeners are told and asked of dirty logging, outside of commits. */
-#include "base/error.h"
 #include "base/range.h"
 #include "map/dirty_log.h"
-#include "map/flatview.h"
+#include "map/listeners.h"
 
 #include <errno.h>
-#include <membus/listener.h>
 
 /* ---- marks come in ---------------------------------------------------------------- */
 
@@ -130,12 +128,7 @@ static int start_one(MemoryListener *l)
     if (!l->log_global_start || l->log_global_start(l, &err)) {
         return 0;
     }
-    int result =
-        fail(err ? -error_get_errno(err) : EIO,
-             "listener '%s' of address space '%s' cannot log all RAM: %s", l->name ? l->name : "",
-             l->address_space->name, err ? error_get_pretty(err) : "no reason");
-    error_free(err);
-    return result;
+    return listener_refused(l, "cannot log all RAM", err);
 }
 
 static int start_all(MemorySystem *ms)

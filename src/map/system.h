@@ -42,6 +42,9 @@ struct MemorySystem {
     unsigned transaction_depth;
     bool notifying;           /* listeners are being called: the map must not be edited */
     unsigned callback_begins; /* transactions that they opened all the same */
+    void (*flush_coalesced)(
+        void *opaque); /* deliver the writes kept back; NULL: nobody keeps any */
+    void *flush_opaque;
     bool target_big_endian, endian_used;
     uint64_t sequence;
 

@@ -7,6 +7,7 @@
  *      commit of the outermost transaction                     ▼
  *        resolve   address spaces whose root may stand for another now find their lineage
  *        prepare   each damaged lineage paints its windows into a new view    (may fail)
+ *        ask       listeners that have to do something about it do it         (may refuse)
  *        publish   tell listeners, store the view pointers, tell listeners    (cannot fail)
  *        retire    old views go when their readers have gone
  *
@@ -173,12 +174,53 @@ static int prepare(MemorySystem *ms)
             result = lineage_prepare(lineage);
         }
     }
-    if (result) {
-        for (ViewLineage *lineage = ms->damaged; lineage; lineage = lineage->damaged_next) {
-            lineage_abort(lineage);
-        }
-        unresolve_spaces(ms);
+    return result;
+}
+
+static void abandon(MemorySystem *ms)
+{
+    for (ViewLineage *lineage = ms->damaged; lineage; lineage = lineage->damaged_next) {
+        lineage_abort(lineage);
     }
+    unresolve_spaces(ms);
+}
+
+/* What @as will show. */
+static FlatView *next_view(const AddressSpace *as)
+{
+    const ViewLineage *lineage = as->next_lineage ? as->next_lineage : as->lineage;
+
+    return lineage->prepared ? lineage->prepared : lineage->current;
+}
+
+static int ask_space(AddressSpace *as)
+{
+    FlatView *view = as->first_listener ? next_view(as) : as->view;
+
+    return view == as->view ? 0 : listeners_prepare(as, view);
+}
+
+static int ask(MemorySystem *ms)
+{
+    int result = 0;
+
+    ms->notifying = true;
+    if (ms->resolve) {
+        for (AddressSpace *as = ms->first_space; as && !result; as = as->next) {
+            result = ask_space(as);
+        }
+    } else {
+        for (ViewLineage *lineage = ms->damaged; lineage; lineage = lineage->damaged_next) {
+            for (AddressSpace *as = lineage->prepared ? lineage->spaces : NULL; as && !result;
+                 as = as->lineage_link) {
+                result = ask_space(as);
+            }
+        }
+    }
+    if (result) {
+        listeners_cancel(ms);
+    }
+    ms->notifying = false;
     return result;
 }
 
@@ -223,8 +265,7 @@ static void show_view(AddressSpace *as, FlatView *view)
 
 static void update_space(AddressSpace *as)
 {
-    FlatView *old = as->view;
-    FlatView *new = as->lineage->prepared ? as->lineage->prepared : as->lineage->current;
+    FlatView *old = as->view, *new = next_view(as);
 
     if (old != new) {
         listeners_tell_ranges(as, old, new);
@@ -300,10 +341,15 @@ static int commit(MemorySystem *ms)
     }
     int result = prepare(ms);
     if (!result) {
-        publish(ms);
-        retire_old_views(ms);
+        result = ask(ms);
     }
-    return result;
+    if (result) {
+        abandon(ms);
+        return result;
+    }
+    publish(ms);
+    retire_old_views(ms);
+    return 0;
 }
 
 /* ---- transactions ----------------------------------------------------------------- */
