@@ -131,7 +131,7 @@ static void test_one_refuses(void **state)
     REFUSED(-ENOSPC, memory_region_add_subregion(get_system_memory(ms), 0, &ram));
     assert_string_equal(membus_last_error(), "listener 'two' of address space 'memory' cannot "
                                              "follow the map: no slot is left");
-    /* the spaces share a view and come in any order; who agreed is told, who was not asked is not */
+    /* the spaces share a view and come in any order; who agreed is told, and nobody else */
     char expected[] = "one agrees,two refuses,one cancel,";
     assert_true(!strcmp(story, expected) ||
                 !strcmp(story, "far agrees,one agrees,two refuses,far cancel,one cancel,"));

@@ -23,8 +23,10 @@
 extern "C" {
 #endif
 
-/* Copy @len bytes between guest @addr and @buf. On an error the rest is done all the same, */
-/* unread parts of @buf being zero. */
+/*
+ * Copy @len bytes between guest @addr and @buf. On an error the rest is done all the same,
+ * unread parts of @buf being zero. 1, 2, 4 or 8 aligned bytes of RAM are one load or store.
+ */
 MEMBUS_EXPORT MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                                            void *buf, hwaddr len, bool is_write);
 MEMBUS_EXPORT MemTxResult address_space_read(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,

@@ -15,9 +15,11 @@
  * From registration on the kernel's memory slots are what the address space's flat view shows,
  * through every change. Each commit turns the difference into the fewest ioctls; they run
  * before the new view is published, and if one fails all are undone and the commit is refused:
- * the map that was in force stays in force. Where a new slot overlaps one that goes, or one that
- * goes is being logged, no vCPU runs in between. An update that only adds, or only takes away,
- * stops nobody.
+ * the map that was in force stays in force. (If the kernel refuses to undo, too, KVMConfig.report
+ * is told, and the next commit that changes the address space puts it right.) Where a new slot
+ * overlaps one that goes, or one that goes, moves or gets another region is being logged, no vCPU
+ * runs from then until the commit is over; the other listeners are called meanwhile, and must not
+ * wait for one. Else nobody is stopped.
  *
  * What gets a slot: RAM and RAM devices; ROM, read-only RAM and ROM devices in romd mode as
  * KVM_MEM_READONLY, where the kernel has it. Starts are rounded up, ends down, to host pages.
@@ -26,7 +28,8 @@
  * kvm_memory_exit() serves them from the view, RAM included.
  *
  * Pages that the guest writes are brought in from the kernel whenever membus wants to know
- * (dirty.h), whatever way the kernel logs them.
+ * (dirty.h), whatever way the kernel logs them. With rings all vCPUs leave the guest for a moment
+ * each time, and when logging ends.
  */
 #ifndef MEMBUS_KVM_H
 #define MEMBUS_KVM_H
@@ -53,8 +56,9 @@ typedef enum KVMDirtyLog {
 } KVMDirtyLog;
 
 /*
- * Who carries out what membus asks of KVM. @ioctl returns what ioctl(2) does, or a negative errno;
- * @arg is its third argument. For tests, and for programs whose KVM fds live in another process.
+ * Who carries out what membus asks of KVM. @ioctl returns what ioctl(2) does when it succeeds, or a
+ * negative errno; @arg is its third argument. For tests, and for programs whose KVM fds live in
+ * another process.
  */
 typedef struct KVMKernel {
     int (*ioctl)(void *opaque, int fd, unsigned long request, void *arg);
@@ -72,7 +76,8 @@ typedef struct KVMConfig {
     unsigned reap_interval_ms;   /* the most that entries wait in a ring. 0: 100 */
     unsigned clear_shift;        /* KVM_CLEAR_DIRTY_LOG in stretches of 2^n pages; 6 to 40. 0: 18 */
 
-    hwaddr max_slot_size; /* bytes; longer ranges take several slots. 0: what the kernel takes */
+    hwaddr max_slot_size; /* bytes, whole host pages; longer ranges take several slots. 0, or more
+                           * than the kernel takes: what it takes */
     unsigned max_slots;   /* of one address space. 0: what the kernel has */
 
     /*
@@ -88,8 +93,11 @@ typedef struct KVMConfig {
     void (*resume_vcpus)(void *opaque);
 
     /*
-     * Told of a failure that no call can return, for whom nothing is lost but speed (pages count
-     * as dirty that may not be, say). Context: any thread, machine lock held.
+     * Told of a failure that no call can return: pages count as dirty that may not be; the kernel
+     * refuses to take back what a refused commit, or a listener that is unregistered, had in it, so
+     * that the guest sees more or less than the map shows; what the kernel tells makes no sense.
+     * @err lives until it returns. Context: any thread, machine lock held, often within a commit:
+     * the map cannot be changed.
      */
     void (*report)(void *opaque, const Error *err);
     void *opaque; /* of the hooks and of report */
@@ -116,24 +124,30 @@ typedef struct KVMCapabilities {
 /*
  * A virtual machine for the guest of @ms; NULL @config: as KVM_CONFIG_INIT. NULL on an error:
  * -ENOENT, -EACCES ... if /dev/kvm cannot be opened, -ENOTSUP for a kernel too old or without the
- * dirty log that was asked for, -EINVAL for a bad config, -ENOMEM, or what an ioctl failed with.
+ * dirty log that was asked for, -EBUSY if @ms has a KVMState already or for bitmaps of a VM that
+ * has rings, -EINVAL for a bad config (or rings, for a VM that has vCPUs), -ENOMEM, or what an
+ * ioctl failed with.
  * Context: any thread.
  */
 MEMBUS_EXPORT KVMState *kvm_create(MemorySystem *ms, const KVMConfig *config, Error **errp);
 /*
  * End it: listeners that are left are unregistered, vCPUs that are left destroyed, fds that
- * membus opened closed. NULL is fine. Before memory_system_destroy().
+ * membus opened closed. NULL is fine. Before memory_system_destroy(). -EBUSY from a listener's
+ * callback.
  * Context: machine lock; no vCPU runs.
  */
-MEMBUS_EXPORT void kvm_destroy(KVMState *s);
+MEMBUS_EXPORT int kvm_destroy(KVMState *s);
 
+/* The fds stay membus's, or whose they were. Context of these: any thread. */
 MEMBUS_EXPORT MemorySystem *kvm_memory_system(const KVMState *s);
 MEMBUS_EXPORT int kvm_fd(const KVMState *s);
 MEMBUS_EXPORT int kvm_vm_fd(const KVMState *s);
 MEMBUS_EXPORT const KVMCapabilities *kvm_capabilities(const KVMState *s);
 /* The way that AUTO came to. */
 MEMBUS_EXPORT KVMDirtyLog kvm_dirty_log(const KVMState *s);
-/* KVM_CHECK_EXTENSION of /dev/kvm, of the VM; 0: the kernel does not have it. */
+/*
+ * KVM_CHECK_EXTENSION of /dev/kvm, of the VM; 0: the kernel does not have it, or does not tell.
+ */
 MEMBUS_EXPORT int kvm_check_extension(KVMState *s, unsigned extension);
 MEMBUS_EXPORT int kvm_vm_check_extension(KVMState *s, unsigned extension);
 
@@ -158,17 +172,22 @@ typedef struct KVMMemoryListener {
  * and not copied. Exits of memory (ports) are served through the space that has this @as_id; SMM's
  * through KVM_AS_MEMORY while nothing else is registered.
  * Returns 0; -EINVAL for an @as_id that the kernel does not have or an @as of another machine;
- * -EBUSY if @kml or @as_id is taken; -ENOSPC if the map needs more slots than there are; -ENOMEM;
- * or what an ioctl failed with: nothing is left in the kernel then.
+ * -EBUSY if @kml or @as_id is taken, or from a listener's callback; -ENOSPC if the map needs more
+ * slots than there are; -ENOTSUP if it shows a block with a guest_memfd and the kernel has none;
+ * -ENOMEM; or what an ioctl failed with: nothing is left in the kernel then. A commit is refused
+ * for the same reasons later: -ENOSPC, -ENOTSUP, -ENOMEM, what an ioctl failed with.
  * Context: machine lock.
  */
 MEMBUS_EXPORT int kvm_memory_listener_register(KVMState *s, KVMMemoryListener *kml,
                                                AddressSpace *as, int as_id, const char *name);
 /*
- * Take all of it out of the kernel; the dirty pages that it knows of are brought in first. Does
- * nothing if it is not registered. Context: machine lock.
+ * Take all of it out of the kernel; the dirty pages that it knows of are brought in first. What
+ * the kernel does not let go of is reported and forgotten. Does nothing if it is not registered. An
+ * address space that is destroyed takes out its slots by itself, but @kml stays registered until
+ * this is called. -EBUSY from a listener's callback.
+ * Context: machine lock.
  */
-MEMBUS_EXPORT void kvm_memory_listener_unregister(KVMMemoryListener *kml);
+MEMBUS_EXPORT int kvm_memory_listener_unregister(KVMMemoryListener *kml);
 
 /* A slot as it is in the kernel. */
 typedef struct KVMSlot {
@@ -176,7 +195,7 @@ typedef struct KVMSlot {
     hwaddr start_addr, memory_size; /* bytes */
     void *ram;                      /* HVA of the first byte */
     uint32_t flags;                 /* KVM_MEM_* */
-    MemoryRegion *mr;
+    MemoryRegion *mr; /* NULL: the kernel holds on to a slot that the map has not (report) */
     hwaddr offset_within_region; /* of the first byte */
     int guest_memfd;             /* -1: none */
     hwaddr guest_memfd_offset;
@@ -184,7 +203,8 @@ typedef struct KVMSlot {
 
 /*
  * Visit the slots by address space, then address, until @visit returns true; returns whether it
- * did. Context: machine lock, held during @visit.
+ * did. @visit may change the map: those behind its slot are visited as they are then. Context:
+ * machine lock, held during @visit.
  */
 MEMBUS_EXPORT bool kvm_for_each_slot(KVMState *s, bool (*visit)(const KVMSlot *slot, void *opaque),
                                      void *opaque);
@@ -198,7 +218,10 @@ MEMBUS_EXPORT unsigned kvm_get_free_memslots(KVMState *s, unsigned as_id);
 
 /*
  * KVM_CREATE_VCPU, or take over @vcpu_fd, which stays the caller's. Its kvm_run area (and
- * dirty ring) is mapped. NULL on an error: -ENOMEM, what the ioctl or mmap(2) failed with.
+ * dirty ring, which nobody has reaped before) is mapped. Coalesced writes are found by way of the
+ * first vCPU: a program with vCPUs of its own has one of them taken over. NULL on an error:
+ * -ENOMEM, what the ioctl or mmap(2) failed with. The kernel keeps a vCPU until the VM ends: its
+ * number is not free again (-EEXIST) after kvm_vcpu_destroy(), or an error of mmap(2).
  * Context: machine lock.
  */
 MEMBUS_EXPORT KVMVcpu *kvm_vcpu_create(KVMState *s, unsigned long vcpu_id, Error **errp);
@@ -206,6 +229,7 @@ MEMBUS_EXPORT KVMVcpu *kvm_vcpu_adopt(KVMState *s, int vcpu_fd, Error **errp);
 /* NULL is fine. Context: machine lock; nobody is in KVM_RUN of it, or will be. */
 MEMBUS_EXPORT void kvm_vcpu_destroy(KVMVcpu *cpu);
 
+/* They stay @cpu's. Context of both: any thread. */
 MEMBUS_EXPORT int kvm_vcpu_fd(const KVMVcpu *cpu);
 MEMBUS_EXPORT struct kvm_run *kvm_vcpu_get_run(const KVMVcpu *cpu);
 
@@ -219,30 +243,56 @@ MEMBUS_EXPORT struct kvm_run *kvm_vcpu_get_run(const KVMVcpu *cpu);
  */
 MEMBUS_EXPORT int kvm_vcpu_enter(KVMVcpu *cpu);
 MEMBUS_EXPORT void kvm_vcpu_leave(KVMVcpu *cpu);
-/* enter, KVM_RUN, leave. Returns 0 or a negative errno: -EINTR after a kick or a signal. */
+/*
+ * enter, KVM_RUN, leave. Returns 0: kvm_run tells of an exit; or -EINTR after a kick, a signal or
+ * a change of the map, or what KVM_RUN failed with: kvm_run tells of nothing new. 0 for
+ * KVM_EXIT_MEMORY_FAULT too, with which KVM_RUN itself fails with EFAULT.
+ * Context: as enter.
+ */
 MEMBUS_EXPORT int kvm_vcpu_run(KVMVcpu *cpu);
 /*
- * Have @cpu's thread leave KVM_RUN, or not enter it, once. Context: any thread; a signal handler.
+ * Have @cpu's thread leave KVM_RUN, or not enter it. One that was in KVM_RUN may find the next
+ * enter interrupted as well. With hooks it works for who uses enter and leave all the same.
+ * Context: any thread; a signal handler.
  */
 MEMBUS_EXPORT void kvm_vcpu_kick(KVMVcpu *cpu);
 
 /* ---- Exits ---------------------------------------------------------------------------- */
 
 /*
+ * Writes without an exit: the coalesced ranges and ioeventfds of regions (region.h), where the
+ * spaces KVM_AS_MEMORY and KVM_AS_PORTS show them, are the kernel's and follow each commit as
+ * slots do. One that the kernel refuses (no room: ENOSPC; two that one write would be for: EEXIST;
+ * a notifier whose fd is closed: EBADF) refuses the commit. One that this kernel cannot have
+ * (KVMCapabilities; an ioeventfd of any width with data to match; a coalesced range of 2 GiB or
+ * more) is left out: the write is an exit, and kvm_memory_exit() calls the region's callback.
+ * The kernel does not tell SMM here: writes in it that no slot takes meet KVM_AS_MEMORY's, and
+ * those that only KVM_AS_SMM shows are exits.
+ */
+
+/*
  * Serve the exit that @run tells of, after KVM_RUN: accesses to memory and ports go through
  * the address spaces (what nobody answers reads as the model says), a ring of dirty pages that
  * is full is reaped, memory that the guest wants private or shared is converted. Coalesced
- * writes that came before are delivered before.
- * Returns 1 if it was one of these, 0 if it is for the program, or a negative errno for a
- * conversion that failed or a malformed exit.
+ * writes that came before are delivered before, whatever the exit.
+ *
+ * An access is made as address_space_rw() makes it: a device that takes its width sees one of that
+ * width, another one the parts that it takes. Of string I/O each item is an access. Of the
+ * attributes only `secure` is set, in SMM (KVM tells no more of a CPU). Spaces that are not
+ * registered are the machine's own: ports go to memory_system_io(), say.
+ *
+ * @run is a vCPU's area, as it was mapped from the vCPU's fd: port data may be anywhere in it.
+ * Returns 1 if it was one of these; 0 if it is for the program; -EIO for an exit that makes no
+ * sense (a width that no CPU has, data outside of @run); what a conversion failed with.
  * Context: no lock held; may block.
  */
 MEMBUS_EXPORT int kvm_memory_exit(KVMState *s, struct kvm_run *run);
 
 /*
- * Deliver the writes that the kernel has kept back. Done before exits, before changes of the
- * map, and before accesses to regions with memory_region_set_flush_coalesced(); a program that
- * looks at a device's state from elsewhere calls it first.
+ * Deliver the writes that the kernel has kept back, in their order. Done before exits, before
+ * changes of the map, and before accesses to regions with memory_region_set_flush_coalesced(); a
+ * program that looks at a device's state from elsewhere calls it first. A device that calls it from
+ * such a write finds that write, and those after it, not delivered yet.
  * Context: machine lock.
  */
 MEMBUS_EXPORT void kvm_flush_coalesced_mmio_buffer(KVMState *s);
@@ -250,7 +300,8 @@ MEMBUS_EXPORT void kvm_flush_coalesced_mmio_buffer(KVMState *s);
 /* ---- Dirty pages ---------------------------------------------------------------------- */
 
 /*
- * Bring in what the rings hold; the reaper and kvm_memory_exit() do. Returns how many entries.
+ * Bring in what the rings hold; the reaper and kvm_memory_exit() do. Returns how many entries; 0
+ * where there are no rings.
  * Context: machine lock.
  */
 MEMBUS_EXPORT uint64_t kvm_dirty_ring_reap(KVMState *s);
@@ -258,6 +309,15 @@ MEMBUS_EXPORT uint64_t kvm_dirty_ring_reap(KVMState *s);
 /* ---- Private memory --------------------------------------------------------------------- */
 
 /*
+ * A RAM block with a guest_memfd (ram_block_set_guest_memfd(), ram.h) gets slots that have both
+ * memories. What the kernel asks of them:
+ *  - it has no dirty log of them: while anybody logs the block, all that is mapped of it is
+ *    dirty at each sync;
+ *  - where the view shows the block read-only, the slot has the shared memory only;
+ *  - no page of a guest_memfd is at two places at once (two aliases, SMM): such a commit is
+ *    refused, and so is any that shows the block on a kernel without guest_memfds;
+ *  - private or shared is an attribute of guest addresses: it does not go with memory that moves.
+ *
  * KVM_CREATE_GUEST_MEMFD of @size bytes; @flags are the kernel's. To be given to a RAM block with
  * ram_block_set_guest_memfd() (ram.h). Returns the fd, the caller's, or -ENOTSUP, or what the
  * ioctl failed with.
@@ -265,10 +325,12 @@ MEMBUS_EXPORT uint64_t kvm_dirty_ring_reap(KVMState *s);
  */
 MEMBUS_EXPORT int kvm_create_guest_memfd(KVMState *s, uint64_t size, uint64_t flags, Error **errp);
 /*
- * Make the guest memory at [@start, @start + @size - 1] private or shared (KVM_SET_MEMORY_ATTRIBUTES)
- * and give back what the guest does not see any more. Multiples of the host page.
- * Returns 0; -EINVAL misaligned, or not all of it memory with a guest_memfd; -ENOTSUP; or what
- * the ioctl failed with.
+ * Make the guest memory at [@start, @start + @size - 1] private or shared
+ * (KVM_SET_MEMORY_ATTRIBUTES) and give back what the guest does not see any more: it is zero when
+ * it is seen again, unless it is the program's, a part of a huge page, or the host does not take
+ * it (KVMConfig.report). Multiples of the host page.
+ * Returns 0; -EINVAL misaligned, or not all of it memory with a guest_memfd that is mapped as
+ * address space KVM_AS_MEMORY; -ENOTSUP; or what the ioctl failed with.
  * Context: machine lock; may block.
  */
 MEMBUS_EXPORT int kvm_convert_memory(KVMState *s, hwaddr start, hwaddr size, bool to_private,

@@ -35,7 +35,8 @@ struct MemoryListener {
      * The view of the listener's address space is going to be @view instead of @old: do what may
      * fail. false refuses, with error_set(): the commit fails and the map stays as it is. cancel
      * tells those who had agreed that another refused. At registration @old is empty, and a
-     * refusal that of memory_listener_register(); at unregistration @view is, and nobody can refuse.
+     * refusal that of memory_listener_register(); at unregistration @view is, and nobody can
+     * refuse: commit comes whatever is returned.
      */
     bool (*prepare)(MemoryListener *listener, const FlatView *old, const FlatView *view,
                     Error **errp);
@@ -103,9 +104,9 @@ struct MemoryListener {
 MEMBUS_EXPORT int memory_listener_register(MemoryListener *listener, AddressSpace *as);
 
 /*
- * Take the view back from @listener (prepare, begin, eventfd_del, then log_stop, coalesced_io_del and
- * region_del for every range, commit, log_global_stop) and unbind it. Does nothing if it is not
- * registered.
+ * Take the view back from @listener (prepare, begin, eventfd_del, then log_stop, coalesced_io_del
+ * and region_del for every range, commit, log_global_stop) and unbind it. Does nothing if it is
+ * not registered.
  * -EBUSY as above.
  * Context: machine lock.
  */

@@ -10,6 +10,7 @@
 #include <membus/hostmem.h>
 #include <membus/import.h>
 #include <membus/inspect.h>
+#include <membus/kvm.h>
 #include <membus/listener.h>
 #include <membus/memory_device.h>
 #include <membus/ram.h>

@@ -79,6 +79,37 @@ MEMBUS_EXPORT int ram_block_discard_range(RAMBlock *block, hwaddr start, hwaddr 
  */
 MEMBUS_EXPORT int ram_block_writeback(RAMBlock *block, hwaddr start, hwaddr length);
 
+/* ---- Private memory ------------------------------------------------------------------ */
+
+/*
+ * A block may have, beside its host memory, memory of the same size that only the guest can
+ * reach: a guest_memfd of the kernel's (kvm_create_guest_memfd(), kvm.h). Which of the two the
+ * guest sees at an address is an attribute of that address (kvm_convert_memory()); all starts
+ * shared.
+ * Accesses of the program, dirty marks, snapshots and dumps are of the shared memory.
+ */
+
+/*
+ * Give @block the guest_memfd @fd; its memory begins @offset bytes into it, a multiple of
+ * the host page. The fd is the block's from now on and closed with it; on an error it stays
+ * the caller's. The block's flags have RAM_GUEST_MEMFD then.
+ * Returns 0; -EBADF; -EINVAL if the fd does not have qemu_ram_get_max_length() bytes from @offset
+ * on, or @block is no plain RAM; -EEXIST if it has one; -EBUSY if its region is mapped, aliased or
+ * the root of an address space, has ended, or a transaction is open.
+ * Context: machine lock; @block is kept alive by the caller.
+ */
+MEMBUS_EXPORT int ram_block_set_guest_memfd(RAMBlock *block, int fd, hwaddr offset, Error **errp);
+MEMBUS_EXPORT int qemu_ram_get_guest_memfd(const RAMBlock *block); /* -1: none */
+MEMBUS_EXPORT hwaddr qemu_ram_get_guest_memfd_offset(const RAMBlock *block);
+
+/*
+ * Give the private memory of [@start, @start + @length - 1] back to the host; the guest finds it
+ * zero. Multiples of the host page.
+ * Returns 0; -EINVAL misaligned, beyond the maximum length, or there is none; else as fallocate(2).
+ * Context: any thread; @block is kept alive by the caller.
+ */
+MEMBUS_EXPORT int ram_block_discard_guest_memfd_range(RAMBlock *block, hwaddr start, hwaddr length);
+
 /* ---- The list ---------------------------------------------------------------------- */
 
 /*

@@ -104,9 +104,10 @@ struct MemoryRegion {
         plain_write_sizes; /* widths (bits 1, 2, 4, 8) that are one bare callback */
     bool big_endian;       /* the device's byte order, resolved */
     bool terminates, ram, rom_device, ram_device;
-    bool lockless, flush_coalesced;
-    bool device_memory; /* the area for memory devices: snapshots leave it, and what is in it */
-    const void *guard;  /* what the re-entrancy guard takes for one device; NULL: not guarded */
+    bool lockless;
+    bool flush_coalesced; /* changes any time; atomic */
+    bool device_memory;   /* the area for memory devices: snapshots leave it, and what is in it */
+    const void *guard;    /* what the re-entrancy guard takes for one device; NULL: not guarded */
 
     /* what renders */
     MemoryRegionState state;
@@ -176,14 +177,14 @@ MEMBUS_EXPORT int memory_region_init_resizeable_ram(
 MEMBUS_EXPORT int memory_region_init_ram_ptr(MemoryRegion *mr, MemoryOwner *owner, const char *name,
                                              hwaddr size, void *ptr);
 
-#define RAM_SHARED (1U << 0)     /* MAP_SHARED: writes reach the file and other processes */
-#define RAM_READONLY (1U << 1)   /* map the file read-only; the region is, for ever */
-#define RAM_PREALLOC (1U << 2)   /* the memory is the caller's, who keeps it */
-#define RAM_RESIZEABLE (1U << 3) /* memory_region_ram_resize() may change its length */
-#define RAM_NORESERVE (1U << 4)  /* no swap space is set aside for it */
-#define RAM_PROTECTED (1U << 5)  /* private to an encrypted guest: the host cannot read it */
-#define RAM_PMEM (1U << 6)       /* persistent: flushed with ram_block_writeback() */
-#define RAM_NAMED_FILE (1U << 7) /* backed by a file with a name */
+#define RAM_SHARED (1U << 0)      /* MAP_SHARED: writes reach the file and other processes */
+#define RAM_READONLY (1U << 1)    /* map the file read-only; the region is, for ever */
+#define RAM_PREALLOC (1U << 2)    /* the memory is the caller's, who keeps it */
+#define RAM_RESIZEABLE (1U << 3)  /* memory_region_ram_resize() may change its length */
+#define RAM_NORESERVE (1U << 4)   /* no swap space is set aside for it */
+#define RAM_GUEST_MEMFD (1U << 5) /* has private memory, too: ram_block_set_guest_memfd() */
+#define RAM_PMEM (1U << 6)        /* persistent: flushed with ram_block_writeback() */
+#define RAM_NAMED_FILE (1U << 7)  /* backed by a file with a name */
 
 /*
  * RAM from @fd at @offset (bytes, host-page aligned). @ram_flags: RAM_SHARED, RAM_READONLY. The
@@ -330,8 +331,8 @@ MEMBUS_EXPORT int memory_region_set_log(MemoryRegion *mr, bool log, unsigned cli
 MEMBUS_EXPORT uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr);
 
 /*
- * Callbacks of @mr run without the machine lock, and without the re-entrancy guard. -EBUSY once
- * it is mapped.
+ * Callbacks of @mr run without the machine lock (but for coalesced writes), and without the
+ * re-entrancy guard. -EBUSY once it is mapped.
  */
 MEMBUS_EXPORT int memory_region_enable_lockless_io(MemoryRegion *mr);
 /* Let @mr's device reach @mr again through DMA. -EBUSY once it is mapped. */
@@ -341,7 +342,9 @@ MEMBUS_EXPORT int memory_region_disable_reentrancy_guard(MemoryRegion *mr);
 
 /*
  * Coalesce all of @mr's writes; one part of it (bytes); none. -EINVAL if the part is not inside
- * @mr.
+ * @mr. Such writes come late, in their order, with the machine lock held whatever @mr is, and also
+ * while the map is being changed, be it by a callback of @mr: one that changes the map itself may
+ * then be refused (-EBUSY).
  */
 MEMBUS_EXPORT int memory_region_set_coalescing(MemoryRegion *mr);
 MEMBUS_EXPORT int memory_region_add_coalescing(MemoryRegion *mr, hwaddr offset, hwaddr size);
@@ -352,7 +355,9 @@ MEMBUS_EXPORT int memory_region_clear_flush_coalesced(MemoryRegion *mr);
 
 /*
  * Signal @e for writes of @size bytes (1, 2, 4, 8; 0: any) at @addr in @mr, if @match_data only
- * those of @data. The notifier stays the caller's until memory_region_del_eventfd.
+ * those of @data (as the device's callback would get it). The notifier stays the caller's, its fd
+ * open and the same, until memory_region_del_eventfd is committed, and while there is a snapshot
+ * that has it. Who signals is a listener (KVM); where none does, the write comes to @mr's callback.
  * -EINVAL for a bad size or a place outside @mr, -EEXIST (-ENOENT) if the same is there already
  * (is not there).
  */
@@ -369,8 +374,8 @@ MEMBUS_EXPORT int memory_region_del_eventfd(MemoryRegion *mr, hwaddr addr, unsig
  * between.
  *
  * commit returns 0, -EINVAL without a begin, or -ENOMEM, -ELOOP or what a listener refused with
- * (KVM without a free slot, say): then nothing has become visible and the transaction is still open,
- * to be committed again or undone and committed.
+ * (KVM without a free slot, say): then nothing has become visible and the transaction is still
+ * open, to be committed again or undone and committed.
  * Context: machine lock.
  */
 MEMBUS_EXPORT void memory_region_transaction_begin(MemorySystem *ms);
@@ -417,6 +422,8 @@ MEMBUS_EXPORT bool memory_region_for_each_subregion(const MemoryRegion *mr,
 MEMBUS_EXPORT void *memory_region_get_ram_ptr(const MemoryRegion *mr);
 MEMBUS_EXPORT ram_addr_t memory_region_get_ram_addr(const MemoryRegion *mr);
 MEMBUS_EXPORT int memory_region_get_fd(const MemoryRegion *mr); /* -1: none */
+/* Whether it is RAM with private memory (ram_block_set_guest_memfd(), ram.h). */
+MEMBUS_EXPORT bool memory_region_has_guest_memfd(const MemoryRegion *mr);
 MEMBUS_EXPORT RAMBlock *memory_region_get_ram_block(const MemoryRegion *mr);
 
 /*

@@ -107,4 +107,28 @@ static inline __attribute__((always_inline)) void host_store(void *host, uint64_
     }
 }
 
+#define HOST_COPY_WIDTH(to, from, size)                                                            \
+    host_store(to, host_load(from, size, HOST_BIG_ENDIAN), size, HOST_BIG_ENDIAN)
+
+/* memcpy(3), but the widths of a CPU's accesses are one load and one store. */
+static inline void host_copy(void *to, const void *from, size_t len)
+{
+    switch (len) {
+    case 1:
+        HOST_COPY_WIDTH(to, from, 1);
+        break;
+    case 2:
+        HOST_COPY_WIDTH(to, from, 2);
+        break;
+    case 4:
+        HOST_COPY_WIDTH(to, from, 4);
+        break;
+    case 8:
+        HOST_COPY_WIDTH(to, from, 8);
+        break;
+    default:
+        memcpy(to, from, len);
+    }
+}
+
 #endif

@@ -424,6 +424,38 @@ unsigned mmio_chunk(const MemoryRegion *mr, hwaddr offset, hwaddr len)
     return chunk;
 }
 
+/* The number that the device means by @size bytes, and back. */
+static uint64_t number_of_bytes(const MemoryRegion *mr, const uint8_t *bytes, unsigned size)
+{
+    switch (size) {
+    case 1:
+        return bytes[0];
+    case 2:
+        return host_load(bytes, 2, mr->big_endian);
+    case 4:
+        return host_load(bytes, 4, mr->big_endian);
+    default:
+        return host_load(bytes, 8, mr->big_endian);
+    }
+}
+
+static void bytes_of_number(const MemoryRegion *mr, uint8_t *bytes, uint64_t value, unsigned size)
+{
+    switch (size) {
+    case 1:
+        bytes[0] = (uint8_t)value;
+        break;
+    case 2:
+        host_store(bytes, value, 2, mr->big_endian);
+        break;
+    case 4:
+        host_store(bytes, value, 4, mr->big_endian);
+        break;
+    default:
+        host_store(bytes, value, 8, mr->big_endian);
+    }
+}
+
 MemTxResult mmio_read_bytes(MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len,
                             MemTxAttrs attrs)
 {
@@ -434,9 +466,8 @@ MemTxResult mmio_read_bytes(MemoryRegion *mr, hwaddr offset, void *buf, hwaddr l
     while (len) {
         unsigned chunk = mmio_chunk(mr, offset, len);
         result |= mmio_read(mr, offset, &value, chunk, attrs);
-        for (unsigned i = 0; i < chunk; i++) {
-            *bytes++ = (uint8_t)(value >> byte_shift(mr, i, chunk));
-        }
+        bytes_of_number(mr, bytes, value, chunk);
+        bytes += chunk;
         offset += chunk;
         len -= chunk;
     }
@@ -451,11 +482,8 @@ MemTxResult mmio_write_bytes(MemoryRegion *mr, hwaddr offset, const void *buf, h
 
     while (len) {
         unsigned chunk = mmio_chunk(mr, offset, len);
-        uint64_t value = 0;
-        for (unsigned i = 0; i < chunk; i++) {
-            value |= (uint64_t)*bytes++ << byte_shift(mr, i, chunk);
-        }
-        result |= mmio_write(mr, offset, value, chunk, attrs);
+        result |= mmio_write(mr, offset, number_of_bytes(mr, bytes, chunk), chunk, attrs);
+        bytes += chunk;
         offset += chunk;
         len -= chunk;
     }

@@ -81,7 +81,7 @@ void flush_coalesced(const MemoryRegion *mr);
 
 static inline bool enter_device(const MemoryRegion *mr)
 {
-    if (__builtin_expect(mr->flush_coalesced, 0)) {
+    if (__builtin_expect(__atomic_load_n(&mr->flush_coalesced, __ATOMIC_RELAXED), 0)) {
         flush_coalesced(mr);
     }
     if (__builtin_expect(entered_devices.count, 0) && !may_nest_device(mr)) {

@@ -7,6 +7,7 @@
 #include "access/rw.h"
 
 #include "access/fast.h"
+#include "access/host.h"
 #include "access/mmio.h"
 #include "base/range.h"
 #include "ram/log.h"
@@ -89,7 +90,7 @@ static MemTxResult piece(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, 
     }
     host += addr - range->first;
     if (kind == RW_READ) {
-        memcpy(buf, host, (size_t)len);
+        host_copy(buf, host, (size_t)len);
         return MEMTX_OK;
     }
     RAMBlock *block = range->mr->ram_block;
@@ -98,7 +99,7 @@ static MemTxResult piece(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, 
     if (kind == RW_SET) {
         memset(host, *buf, (size_t)len);
     } else {
-        memcpy(host, buf, (size_t)len);
+        host_copy(host, buf, (size_t)len);
     }
     ram_after_write(block, offset, len);
     return MEMTX_OK;
@@ -169,7 +170,7 @@ MemTxResult address_space_read(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, 
     rcu_enter();
     const uint8_t *host = fast_bulk(as, addr, len, false);
     if (likely(host)) {
-        memcpy(buf, host, (size_t)len);
+        host_copy(buf, host, (size_t)len);
     } else {
         result = rw_slow(as, addr, attrs, buf, len, RW_READ);
     }
@@ -185,7 +186,7 @@ MemTxResult address_space_write(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
     rcu_enter();
     uint8_t *host = fast_bulk(as, addr, len, true);
     if (likely(host)) {
-        memcpy(host, buf, (size_t)len);
+        host_copy(host, buf, (size_t)len);
     } else {
         result = rw_slow(as, addr, attrs, (uint8_t *)buf, len, RW_WRITE);
     }

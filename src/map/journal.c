@@ -236,6 +236,9 @@ static void finish(JournalEntry *entry)
         region_let_go(before, mr);
     }
     entry->state.signals = entry->before.signals; /* changed hands with the region's */
+    if (mr->state.signals && mr->state.signals->nr_coalesced) {
+        signals_flush_first(mr, true);
+    }
     if (block && mr->state.size != entry->before.size) {
         block->list->resizing = true;
     }

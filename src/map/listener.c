@@ -101,10 +101,10 @@ void listeners_commit(MemorySystem *ms)
 {
     for (AddressSpace *as = ms->first_space; as; as = as->next) {
         for (MemoryListener *l = as->first_listener; l; l = l->next) {
-            l->prepared = false;
             if (l->commit) {
                 l->commit(l);
             }
+            l->prepared = false;
         }
     }
 }
@@ -205,11 +205,33 @@ static bool anyone_wants_nop(const AddressSpace *as)
     return false;
 }
 
+/* Some only prepare, and need not be walked for. */
+static bool anyone_wants_ranges(const AddressSpace *as)
+{
+    for (MemoryListener *l = as->first_listener; l; l = l->next) {
+        if (l->region_add || l->region_del || l->region_nop || l->log_start || l->log_stop ||
+            l->coalesced_io_add || l->coalesced_io_del) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool anyone_wants_eventfds(const AddressSpace *as)
+{
+    for (MemoryListener *l = as->first_listener; l; l = l->next) {
+        if (l->eventfd_add || l->eventfd_del) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void listeners_tell_ranges(AddressSpace *as, const FlatView *old, const FlatView *view)
 {
     Telling telling = {as, old, view};
 
-    if (!as->first_listener) {
+    if (!anyone_wants_ranges(as)) {
         return;
     }
     flatview_compare(old, view, tell_gone, &telling);
@@ -271,7 +293,7 @@ void listeners_tell_eventfds(AddressSpace *as, const FlatView *old, const FlatVi
 {
     Telling telling = {as, old, view};
 
-    if (as->first_listener) {
+    if (anyone_wants_eventfds(as)) {
         flatview_compare(old, view, tell_gone_eventfds, &telling);
         flatview_compare(old, view, tell_new_eventfds, &telling);
     }
@@ -365,6 +387,7 @@ static void let_go(MemoryListener *listener)
     AddressSpace *as = listener->address_space;
 
     ask_alone(listener, as->view, as->ms->empty->current);
+    listener->prepared = listener->prepare; /* nobody can refuse */
     tell_alone(listener, as, take_back_all_ranges);
     listener_log_global_stop(listener);
     unbind(listener);

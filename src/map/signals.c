@@ -102,7 +102,7 @@ int memory_region_add_coalescing(MemoryRegion *mr, hwaddr offset, hwaddr size)
         }
         result = signals ? change_signals(mr, signals) : -ENOMEM;
         if (!result) {
-            mr->flush_coalesced = true;
+            signals_flush_first(mr, true);
         }
     }
     machine_unlock(ms);
@@ -120,7 +120,7 @@ int memory_region_clear_coalescing(MemoryRegion *mr)
         result = signals ? change_signals(mr, signals) : -ENOMEM;
     }
     if (!result) {
-        mr->flush_coalesced = false;
+        signals_flush_first(mr, false);
     }
     machine_unlock(ms);
     return result;
@@ -145,7 +145,7 @@ int memory_region_set_coalescing(MemoryRegion *mr)
         }
         result = signals ? change_signals(mr, signals) : -ENOMEM;
         if (!result) {
-            mr->flush_coalesced = true;
+            signals_flush_first(mr, true);
         }
     }
     machine_unlock(ms);
@@ -157,7 +157,7 @@ static int set_flush(MemoryRegion *mr, bool flush)
     MemorySystem *ms = region_system(mr);
 
     machine_lock(ms);
-    mr->flush_coalesced = flush || nr_coalesced(mr);
+    signals_flush_first(mr, flush || nr_coalesced(mr));
     machine_unlock(ms);
     return 0;
 }

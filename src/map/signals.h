@@ -28,6 +28,12 @@ typedef struct RegionSignals {
 RegionSignals *signals_ref(RegionSignals *signals);
 void signals_unref(RegionSignals *signals);
 
+/* Whether accesses to @mr have coalesced writes flushed first; readers may be at it. */
+static inline void signals_flush_first(MemoryRegion *mr, bool flush)
+{
+    __atomic_store_n(&mr->flush_coalesced, flush, __ATOMIC_RELAXED);
+}
+
 static inline hwaddr ioeventfd_last(const IoEventfd *fd)
 {
     return fd->addr + (fd->size ? fd->size - 1 : 0);

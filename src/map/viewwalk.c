@@ -52,6 +52,18 @@ static Subtree subtree_child(Subtree tree, unsigned shift, unsigned i)
                      shift - VIEW_BITS};
 }
 
+/* The first block from the @i-th on of a node with @shift that the trees do not share. */
+static unsigned skip_shared(Subtree a, Subtree b, unsigned shift, unsigned i, unsigned count)
+{
+    if (a.shift == shift && b.shift == shift && slot_is_node(a.slot) && slot_is_node(b.slot)) {
+        const ViewSlot *one = slot_node(a.slot)->slot, *other = slot_node(b.slot)->slot;
+        while (i < count && one[i] == other[i]) {
+            i++;
+        }
+    }
+    return i;
+}
+
 /* Find the first address from @from on at which the slots of the two trees at @base differ. */
 static bool find_difference(Subtree a, Subtree b, hwaddr base, hwaddr from, hwaddr *at)
 {
@@ -67,11 +79,13 @@ static bool find_difference(Subtree a, Subtree b, hwaddr base, hwaddr from, hwad
     }
     unsigned shift = a.shift > b.shift ? a.shift : b.shift;
     unsigned count = shift + VIEW_BITS > 64 ? 1U << (64 - shift) : VIEW_FANOUT;
-    for (unsigned i = from > base ? (unsigned)(from >> shift) % VIEW_FANOUT : 0; i < count; i++) {
+    unsigned i = from > base ? (unsigned)(from >> shift) % VIEW_FANOUT : 0;
+    while ((i = skip_shared(a, b, shift, i, count)) < count) {
         if (find_difference(subtree_child(a, shift, i), subtree_child(b, shift, i),
                             base + ((hwaddr)i << shift), from, at)) {
             return true;
         }
+        i++;
     }
     return false;
 }

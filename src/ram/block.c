@@ -41,6 +41,7 @@ int ram_block_create(RamList *list, MemoryRegion *mr, const RAMBlockConfig *conf
         .page_size = config->page_size ? config->page_size : hostmem_page_size(),
         .fd = config->fd,
         .fd_offset = config->fd_offset,
+        .guest_memfd = -1,
         .flags = config->flags,
         .mr = mr,
         .memory = config->memory,
@@ -73,6 +74,9 @@ static void free_block(struct rcu_head *head)
     if (block->fd >= 0) {
         close(block->fd);
     }
+    if (block->guest_memfd >= 0) {
+        close(block->guest_memfd);
+    }
     free_logs(block);
     free(block->idstr);
     free(block);
@@ -93,6 +97,9 @@ void ram_block_expose(RAMBlock *block, hwaddr first, hwaddr end)
 
     ram_before_write(block, first, end - first);
     hostmem_clear(block->host + first, (size_t)(end - first), anonymous);
+    if (block->guest_memfd >= 0) {
+        ram_block_discard_guest_memfd_range(block, first, end - first);
+    }
     ram_after_write(block, first, end - first);
 }
 

@@ -29,6 +29,8 @@ struct RAMBlock {
     size_t page_size;   /* bytes, a power of two */
     int fd;             /* owned; -1: none */
     hwaddr fd_offset;
+    int guest_memfd; /* owned; -1: none */
+    hwaddr guest_memfd_offset;
     uint32_t flags; /* RAM_* (region.h) */
     void (*resized)(const char *idstr, hwaddr length, void *host);
     MemoryRegion *mr; /* NULL: it has ended; written under the machine lock, atomic */

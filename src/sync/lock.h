@@ -35,6 +35,19 @@ static inline void lock_take(Lock *lock)
     lock->depth++;
 }
 
+/* False if another thread holds it. */
+static inline bool lock_try(Lock *lock)
+{
+    if (!lock_held(lock)) {
+        if (pthread_mutex_trylock(&lock->mutex)) {
+            return false;
+        }
+        __atomic_store_n(&lock->holder, &lock_self, __ATOMIC_RELAXED);
+    }
+    lock->depth++;
+    return true;
+}
+
 static inline void lock_release(Lock *lock)
 {
     if (--lock->depth == 0) {
