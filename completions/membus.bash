@@ -8,16 +8,26 @@ _membus()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nmemdev\nhelp\n--help\n--version' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nslots\nmemdev\nhelp\n--help\n--version' -- "$cur"))
         return
     fi
     case $command in
     help)
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nmemdev' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nslots\nmemdev' -- "$cur"))
         return
         ;;
     check)
         options=$'--as\n--json\n--help'
+        ;;
+    slots)
+        options=$'--flat\n--as\n--max-slot\n--max-slots\n--stage2\n--write\n--log\n--host-page\n--json\n--help'
+        case $prev in
+        --host-page)
+            COMPREPLY=($(compgen -W $'4K\n2M\n1G' -- "$cur"))
+            return
+            ;;
+        --max-slot | --max-slots | --stage2) return ;;
+        esac
         ;;
     memdev)
         if [[ $prev == --touch ]]; then

@@ -20,8 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_SPACE "memory"
-
 static const MemoryPathStep *end_of(const MemoryCandidate *c)
 {
     return &c->path[c->steps - 1];
@@ -206,25 +204,6 @@ static int explain(const Options *options, AddressSpace *const *spaces, size_t c
     return status == EXIT_SAME ? finish_output(EXIT_SAME) : status;
 }
 
-/* Without --as: the space `memory`, or the first where there is none. */
-static AddressSpace **chosen_spaces(const Options *options, const MemoryImport *import,
-                                    size_t *count)
-{
-    AddressSpace **all = select_spaces(import, options->positional[0], options->as_name, count);
-
-    if (!all || options->as_name) {
-        return all;
-    }
-    for (size_t i = 0; i < *count; i++) {
-        if (strcmp(address_space_name(all[i]), DEFAULT_SPACE) == 0) {
-            all[0] = all[i];
-            break;
-        }
-    }
-    *count = *count > 1 ? 1 : *count;
-    return all;
-}
-
 static int run(const Options *options)
 {
     hwaddr addr;
@@ -237,7 +216,7 @@ static int run(const Options *options)
         return EXIT_TROUBLE;
     }
     size_t count;
-    AddressSpace **spaces = chosen_spaces(options, import, &count);
+    AddressSpace **spaces = choose_spaces(import, options->positional[0], options->as_name, &count);
     int status = spaces ? explain(options, spaces, count, addr) : EXIT_TROUBLE;
     free(spaces);
     memory_import_free(import);

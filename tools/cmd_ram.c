@@ -230,23 +230,6 @@ static const char *seen_type(const MemoryRegionSection *s)
 
 /* ---- text ------------------------------------------------------------------------------ */
 
-/* In the largest unit that divides it. */
-static void print_size(hwaddr size)
-{
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    unsigned unit = 0;
-
-    if (size == UINT64_MAX) {
-        fputs("16 EiB", stdout); /* 2^64 */
-        return;
-    }
-    while (size && size % 1024 == 0) {
-        size /= 1024;
-        unit++;
-    }
-    printf("%" PRIu64 " %s", size, units[unit]);
-}
-
 static void print_names(const View *view)
 {
     for (size_t i = 0; i < view->nr_spaces; i++) {

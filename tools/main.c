@@ -12,11 +12,22 @@
 #define VERSION "0.1.0"
 
 static const Command *const commands[] = {
-    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check, &cmd_ram, &cmd_memdev,
+    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check, &cmd_ram, &cmd_slots, &cmd_memdev,
 };
 #define NR_COMMANDS (sizeof commands / sizeof *commands)
 
-enum { OPT_FLAT = 256, OPT_AS, OPT_JSON, OPT_TOUCH };
+enum {
+    OPT_FLAT = 256,
+    OPT_AS,
+    OPT_JSON,
+    OPT_TOUCH,
+    OPT_MAX_SLOT,
+    OPT_MAX_SLOTS,
+    OPT_HOST_PAGE,
+    OPT_STAGE2,
+    OPT_WRITE,
+    OPT_LOG
+};
 
 static const struct option long_options[] = {
     {"flat", required_argument, NULL, OPT_FLAT},
@@ -25,6 +36,12 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {"touch", required_argument, NULL, OPT_TOUCH},
+    {"max-slot", required_argument, NULL, OPT_MAX_SLOT},
+    {"max-slots", required_argument, NULL, OPT_MAX_SLOTS},
+    {"host-page", required_argument, NULL, OPT_HOST_PAGE},
+    {"stage2", required_argument, NULL, OPT_STAGE2},
+    {"write", no_argument, NULL, OPT_WRITE},
+    {"log", no_argument, NULL, OPT_LOG},
     {NULL, 0, NULL, 0},
 };
 
@@ -37,13 +54,14 @@ static void print_usage(FILE *out)
         fprintf(out, "  %-6s %-22s %s\n", commands[i]->name, commands[i]->arguments,
                 commands[i]->summary);
     }
-    fputs(
-        "\nSOURCE, TREE, A, B: files with the text of `info mtree`, with -D and -o or without;\n"
-        "FLAT: one with that of `info mtree -f`; - is standard input.\n"
-        "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
-        "Exit status: 0 done, 1 a difference was found (check, diff) or a backend cannot be made\n"
-        "(memdev), 2 trouble.\n",
-        out);
+    fputs("\nSOURCE, NEWER, TREE, A, B: files with the text of `info mtree`, with -D and -o or "
+          "without;\n"
+          "FLAT: one with that of `info mtree -f`; - is standard input.\n"
+          "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
+          "Exit status: 0 done, 1 a difference was found (check, diff, slots), the slots do not "
+          "suffice\n"
+          "or a backend cannot be made (memdev), 2 trouble.\n",
+          out);
 }
 
 static void print_command_help(const Command *command)
@@ -113,14 +131,40 @@ static int read_positional(const Command *command, Options *options, int argc, c
     return 0;
 }
 
+/* What only `slots` has. */
+static bool read_slots_option(Options *options, int option)
+{
+    switch (option) {
+    case OPT_MAX_SLOT:
+        options->max_slot = optarg;
+        return true;
+    case OPT_MAX_SLOTS:
+        options->max_slots = optarg;
+        return true;
+    case OPT_HOST_PAGE:
+        options->host_page = optarg;
+        return true;
+    case OPT_WRITE:
+        return options->write = true;
+    case OPT_LOG:
+        return options->log = true;
+    default:
+        if (options->nr_stage2 == MAX_STAGE2) {
+            return false;
+        }
+        options->stage2[options->nr_stage2++] = optarg;
+        return true;
+    }
+}
+
 static int run_command(const Command *command, int argc, char **argv)
 {
     Options options = {.command = command, .color = colors_wanted()};
     unsigned nr_flats = 0;
-    int c;
+    int c, index = 0;
 
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":hV", long_options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, ":hV", long_options, &index)) != -1) {
         switch (c) {
         case OPT_FLAT:
             if (nr_flats == command->max_flats) {
@@ -139,6 +183,19 @@ static int run_command(const Command *command, int argc, char **argv)
                 return misuse(command, "unknown option: ", "--touch");
             }
             options.touch = optarg;
+            break;
+        case OPT_MAX_SLOT:
+        case OPT_MAX_SLOTS:
+        case OPT_HOST_PAGE:
+        case OPT_STAGE2:
+        case OPT_WRITE:
+        case OPT_LOG:
+            if (!command->takes_slots) {
+                return misuse(command, "unknown option: --", long_options[index].name);
+            }
+            if (!read_slots_option(&options, c)) {
+                return misuse(command, "too many: ", "--stage2");
+            }
             break;
         case OPT_JSON:
             options.json = true;

@@ -53,6 +53,22 @@ void print_text(FILE *out, const char *text)
     }
 }
 
+void print_size(hwaddr size)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    unsigned unit = 0;
+
+    if (size == UINT64_MAX) {
+        fputs("16 EiB", stdout); /* 2^64 */
+        return;
+    }
+    while (size && size % 1024 == 0) {
+        size /= 1024;
+        unit++;
+    }
+    printf("%" PRIu64 " %s", size, size == 1 && unit == 0 ? "byte" : units[unit]);
+}
+
 json_t *json_hwaddr(hwaddr addr)
 {
     return json_sprintf("0x%016" PRIx64, addr);

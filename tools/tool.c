@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEFAULT_SPACE "memory"
+
 void complain(const char *fmt, ...)
 {
     char text[8192];
@@ -154,6 +156,43 @@ AddressSpace **select_spaces(const MemoryImport *import, const char *path, const
         return NULL;
     }
     return spaces;
+}
+
+AddressSpace **choose_spaces(const MemoryImport *import, const char *path, const char *as_name,
+                             size_t *count)
+{
+    AddressSpace **all = select_spaces(import, path, as_name, count);
+
+    if (!all || as_name) {
+        return all;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        if (strcmp(address_space_name(all[i]), DEFAULT_SPACE) == 0) {
+            all[0] = all[i];
+            break;
+        }
+    }
+    *count = *count > 1 ? 1 : *count;
+    return all;
+}
+
+bool parse_size(const char *text, hwaddr *size)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    int base = strncmp(text, "0x", 2) == 0 ? 16 : 10;
+    bool digit = *text >= '0' && *text <= '9';
+
+    errno = 0;
+    *size = strtoull(text, &end, base);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (!digit || errno || end[unit ? 1 : 0] || *size > UINT64_MAX >> shift) {
+        complain("%s: not a size: write bytes, or a number with K, M, G or T", text);
+        return false;
+    }
+    *size <<= shift;
+    return true;
 }
 
 bool parse_address(const char *text, hwaddr *addr)

@@ -12,10 +12,12 @@
 
 enum {
     EXIT_SAME = 0,      /* done; nothing differs */
-    EXIT_DIFFERENT = 1, /* check and diff found a difference */
-    EXIT_REFUSED = 1,   /* memdev: the backend cannot be made */
+    EXIT_DIFFERENT = 1, /* check, diff and slots found a difference */
+    EXIT_REFUSED = 1,   /* memdev: the backend cannot be made; slots: they do not suffice */
     EXIT_TROUBLE = 2,   /* bad input or usage, or the output could not be written */
 };
+
+#define MAX_STAGE2 64
 
 struct Options;
 
@@ -26,7 +28,7 @@ typedef struct Command {
     const char *options;               /* lines of help */
     unsigned min_sources, max_sources; /* positional arguments */
     unsigned max_flats;                /* --flat options */
-    bool takes_as, takes_touch;
+    bool takes_as, takes_touch, takes_slots;
     int (*run)(const struct Options *options);
 } Command;
 
@@ -37,6 +39,11 @@ typedef struct Options {
     const char *flat_files[2]; /* --flat for each positional, or NULL */
     const char *as_name;       /* --as, or NULL */
     const char *touch;         /* --touch, or NULL */
+    /* slots: NULL, or what was given */
+    const char *max_slot, *max_slots, *host_page;
+    const char *stage2[MAX_STAGE2];
+    unsigned nr_stage2;
+    bool write, log;
     bool json;
     bool color;
 } Options;
@@ -65,6 +72,10 @@ MemoryImport *load_source(const Options *options, unsigned index);
 AddressSpace **select_spaces(const MemoryImport *import, const char *path, const char *as_name,
                              size_t *count);
 
+/* The same without an --as: only `memory`, or the first where there is none. */
+AddressSpace **choose_spaces(const MemoryImport *import, const char *path, const char *as_name,
+                             size_t *count);
+
 /*
  * Call @fn for each leaf under the roots of @spaces that is taken for an empty container
  * (silent.c); returns how many there were.
@@ -75,6 +86,9 @@ size_t for_each_silent_leaf(AddressSpace *const *spaces, size_t count, SilentLea
 
 /* 0x... or 16 digits: hexadecimal; else decimal. */
 bool parse_address(const char *text, hwaddr *addr);
+
+/* A number of bytes, decimal with a suffix K, M, G or T for powers of 1024, or 0x... */
+bool parse_size(const char *text, hwaddr *size);
 
 /* ---- output (output.c) ---- */
 
@@ -105,6 +119,9 @@ int print_json(json_t *root, int status);
  */
 json_t *json_hwaddr(hwaddr addr);
 json_t *json_text(const char *text);
+/* In the largest unit that divides it: "4 KiB". */
+void print_size(hwaddr size);
+
 json_t *json_section(const MemoryRegionSection *section);
 
 /* Call @visit for each range of @view. */
@@ -114,6 +131,7 @@ void for_each_range(const FlatView *view,
 /* Flush standard output; EXIT_TROUBLE if it could not be written, else @status. */
 int finish_output(int status);
 
-extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check, cmd_ram, cmd_memdev;
+extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check, cmd_ram, cmd_slots,
+    cmd_memdev;
 
 #endif

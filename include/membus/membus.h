@@ -11,6 +11,7 @@
 #include <membus/import.h>
 #include <membus/inspect.h>
 #include <membus/kvm.h>
+#include <membus/kvm_model.h>
 #include <membus/listener.h>
 #include <membus/memory_device.h>
 #include <membus/ram.h>

@@ -17,7 +17,7 @@ import unittest
 from collections import Counter
 
 MEMBUS, SOURCE = None, None
-COMMANDS = ["tree", "flat", "find", "diff", "check", "ram", "memdev"]
+COMMANDS = ["tree", "flat", "find", "diff", "check", "ram", "slots", "memdev"]
 
 
 def membus(*args, stdin=None, cwd=None, **env):
@@ -115,7 +115,14 @@ class Usage(unittest.TestCase):
                      ["tree", tree, "--flat", tree, "--flat", tree], ["tree", tree, "--touch", "all"],
                      ["memdev", "--touch", "4K"], ["memdev", "a", "b"], ["memdev", "--as", "x"],
                      ["memdev", "--touch", "4X", RAM], ["memdev", "--touch", "4K,prealloc=on", RAM],
-                     ["memdev", RAM, "--touch"]):
+                     ["memdev", RAM, "--touch"], ["tree", tree, "--stage2", "0"], ["slots"],
+                     ["slots", tree, tree, tree], ["slots", "-", "-"], ["slots", tree, "--stage2"],
+                     ["slots", tree, "--max-slots", "0"], ["slots", tree, "--max-slots", "40000"],
+                     ["slots", tree, "--max-slot", "5000"], ["slots", tree, "--max-slot", "4X"],
+                     ["slots", tree, "--max-slot", "18446744073709551615K"], ["slots", tree, "--host-page", "2K"],
+                     ["slots", tree, "--host-page", "3M"], ["slots", tree, "--host-page", "2G"],
+                     ["slots", tree, "--stage2", "here"], ["slots", tree, "--touch", "all"],
+                     ["slots", tree] + ["--stage2", "0"] * 65):
             code, out, err = membus(*args)
             self.assertEqual((code, out), (2, ""), args)
             self.assertIn("membus", err)
@@ -216,7 +223,7 @@ class Input(unittest.TestCase):
 
     def test_unknown_space(self):
         for args in (["tree", data("x86_64/pc")], ["flat", data("x86_64/pc")],
-                     ["find", data("x86_64/pc"), "0"],
+                     ["find", data("x86_64/pc"), "0"], ["slots", data("x86_64/pc")],
                      ["diff", data("x86_64/pc"), data("x86_64/pc")],
                      ["check", data("x86_64/pc"), data("x86_64/pc", "flat.txt")]):
             code, out, err = membus(*args, "--as", "nosuch")
@@ -539,6 +546,216 @@ class Diff(unittest.TestCase):
         for case in cases():
             self.assertEqual(membus("diff", case / "tree.txt", case / "tree.txt", "--flat",
                                     case / "flat.txt", "--flat", case / "flat.txt"), (0, "", ""))
+
+
+class Slots(unittest.TestCase):
+    SLOT = {"slot", "first", "last", "size", "readonly", "log", "region", "offset"}
+    ODD = SMALL.replace("sram\n", "sram\n    0000000000005800-00000000000067ff (prio 0, ram): odd\n"
+                        "    0000000000007000-00000000000088ff (prio 0, rom): tail\n")
+
+    def slots(self, *args, status=0, stdin=None):
+        code, out, err = membus("slots", *args, "--json", stdin=stdin)
+        self.assertEqual((code, err), (status, ""))
+        return json.loads(out)
+
+    def test_text(self):
+        code, out, err = membus("slots", "-", "--stage2", "0x3010", "--stage2", "0x7123", "--stage2", "0x9000",
+                                stdin=self.ODD.encode())
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out, """memory: 2 of 32764 slots
+      0  0000000000000000-0000000000000fff ram @0000000000000000 (4 KiB)
+      1  0000000000007000-0000000000007fff tail @0000000000000000 (4 KiB, READONLY)
+no slot, each access an exit to user space:
+  0000000000003000-00000000000030ff sram @0000000000000000 (ram, 256 bytes): less than a page
+  0000000000005800-00000000000067ff odd @0000000000000000 (ram, 4 KiB): host memory and guest address are differently aligned
+  0000000000008000-00000000000088ff tail @0000000000001000 (rom, 2304 bytes): less than a page
+  1 range of devices, 256 bytes
+
+0x0000000000003010 in memory, a read: a fault, not mapped
+  level 4 [  0] 0000000000000000-0000007fffffffff not present
+  no slot: exit to user space (KVM_EXIT_MMIO), where sram (ram) answers at offset 0x10
+
+0x0000000000007123 in memory, a read: a fault, mapped
+  level 4 [  0] 0000000000000000-0000007fffffffff table
+  level 3 [  0] 0000000000000000-000000003fffffff table
+  level 2 [  0] 0000000000000000-00000000001fffff table
+  level 1 [  7] 0000000000007000-0000000000007fff r-x 4 KiB of tail @0000000000000000
+  slot 1 (READONLY): tail @0000000000000123
+  not 2 MiB: the slot does not cover it
+
+0x0000000000009000 in memory, a read: a fault, not mapped
+  level 4 [  0] 0000000000000000-0000007fffffffff table
+  level 3 [  0] 0000000000000000-000000003fffffff table
+  level 2 [  0] 0000000000000000-00000000001fffff table
+  level 1 [  9] 0000000000009000-0000000000009fff not present
+  no slot: exit to user space (KVM_EXIT_MMIO), where nobody answers
+""")
+
+    def test_both_ends_are_rounded(self):
+        text = ("address-space: memory\n  0000000000000000-000000000000ffff (prio 0, i/o): system\n"
+                "    0000000000009800-000000000000bbff (prio 0, ram): alias part @big 0000000000000800-0000000000002bff\n\n"
+                "memory-region: big\n  0000000000000000-000000000000ffff (prio 0, ram): big\n")
+        answer = self.slots("-", stdin=text.encode())
+        self.assertEqual([(slot["first"][-4:], slot["last"][-4:], slot["offset"][-4:]) for slot in answer["slots"]],
+                         [("a000", "afff", "1000")])
+        self.assertEqual([(p["first"][-4:], p["last"][-4:], p["offset"][-4:], p["reason"])
+                          for p in answer["no_slot"]["memory"]],
+                         [("9800", "9fff", "0800", "less than a page"), ("b000", "bbff", "2000", "less than a page")])
+
+    def test_the_last_page_has_no_slot(self):
+        code, out, err = membus("slots", "-", stdin=(
+            b"address-space: memory\n  0000000000000000-ffffffffffffffff (prio 0, i/o): system\n"
+            b"    fffffffffffff000-ffffffffffffffff (prio 0, ram): top\n"
+            b"    0000000000000fff-0000000000000fff (prio 0, ram): byte\n"))
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out.splitlines()[2:], [
+            "  0000000000000fff-0000000000000fff byte @0000000000000000 (ram, 1 byte): "
+            "host memory and guest address are differently aligned",
+            "  fffffffffffff000-ffffffffffffffff top @0000000000000000 (ram, 4 KiB): no slot reaches the last page of 2^64"])
+
+    def covers(self, case, args):
+        """The slots are the view's memory, in whole pages; what is left is listed."""
+        flat = json.loads(membus("flat", *args, "--json", "--as", "memory")[1])
+        wanted, left, devices = [], [], 0
+        for shown in flat["views"][0]["ranges"]:
+            first, last, offset = (int(shown[key], 16) for key in ("first", "last", "offset"))
+            up, down = -(-first // 4096) * 4096, (last + 1) // 4096 * 4096 - 1
+            if shown["type"].replace("nv-", "") not in ("ram", "rom", "romd", "ramd"):
+                devices += 1
+            elif (first - offset) % 4096 == 0 and up < down:
+                wanted.append((up, down, shown["name"], offset + up - first, shown["type"] in ("rom", "romd")))
+                left += [(first, up - 1)] if first < up else []
+                left += [(down + 1, last)] if down < last else []
+            else:
+                left.append((first, last))
+        answer = self.slots(*args)
+        joined = []
+        for slot in answer["slots"]:
+            self.assertEqual(slot.keys(), self.SLOT)
+            first, last, offset = (int(slot[key], 16) for key in ("first", "last", "offset"))
+            self.assertEqual(int(slot["size"], 16), last - first + 1)
+            joined.append((first, last, slot["region"], offset, slot["readonly"]))
+        self.assertEqual(joined, wanted, case)
+        self.assertEqual([(int(piece["first"], 16), int(piece["last"], 16))
+                          for piece in answer["no_slot"]["memory"]], left)
+        self.assertEqual(answer["no_slot"]["devices"]["ranges"], devices)
+        return len(joined)
+
+    def test_agrees_with_the_flat_view(self):
+        compared = 0
+        for case in cases():
+            with self.subTest(case_name(case)):
+                if '"memory"' in (case / "flat.txt").read_text():
+                    compared += self.covers(case, (case / "tree.txt", "--flat", case / "flat.txt"))
+        self.assertGreater(compared, 50)
+
+    def test_calls_lead_from_one_map_to_the_other(self):
+        pairs = [(a, b) for a in cases() for b in cases() if a.parent == b.parent and a.name[:2] == b.name[:2]]
+        kinds = Counter()
+        for a, b in pairs:
+            before = self.slots(a / "tree.txt")["slots"]
+            wanted = self.slots(b / "tree.txt")["slots"]
+            answer = self.slots(a / "tree.txt", b / "tree.txt",
+                                status=int(self.differ(before, wanted)))
+            now = {slot["slot"]: slot for slot in before}
+            for call in answer["calls"]:
+                kinds[call["kind"]] += 1
+                self.assertEqual(set(call), {"kind"} | ({"before"} if call["kind"] != "create" else set())
+                                 | ({"after"} if call["kind"] != "delete" else set()))
+                number = call.get("before", call.get("after"))["slot"]
+                self.assertEqual(now.pop(number, None), call.get("before"))
+                if "after" in call:
+                    self.assertTrue(all(int(call["after"]["last"], 16) < int(slot["first"], 16) or
+                                        int(slot["last"], 16) < int(call["after"]["first"], 16)
+                                        for slot in now.values()))
+                    now[number] = call["after"]
+            self.assertFalse(self.differ(list(now.values()), wanted))
+            self.assertFalse(self.differ(answer["slots"], wanted))
+        self.assertGreater(kinds["create"], 10)
+        self.assertGreater(kinds["delete"], 10)
+
+    def differ(self, a, b):
+        """A map may be had with slots that are cut in different ways."""
+        return self.pages(a) != self.pages(b)
+
+    def pages(self, slots):
+        found = []
+        for slot in sorted(slots, key=lambda slot: slot["first"]):
+            first, last, offset = (int(slot[key], 16) for key in ("first", "last", "offset"))
+            rest = (slot["region"], first - offset, slot["readonly"], slot["log"])
+            if found and found[-1][1] + 1 == first and found[-1][2:] == rest:
+                first = found.pop()[0]
+            found.append((first, last) + rest)
+        return found
+
+    def test_moves(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(SMALL)
+            file.flush()
+            moved = SMALL.replace("0000000000000000-0000000000000fff (prio 0, ram): ram",
+                                  "0000000000008000-0000000000008fff (prio 0, ram): ram")
+            code, out, err = membus("slots", file.name, "-", stdin=moved.encode())
+            self.assertEqual((code, err), (1, ""))
+            self.assertTrue(out.endswith(f"""
+from {file.name}: 1 call: 1 move
+  move     0  0000000000000000-0000000000000fff ram @0000000000000000 (4 KiB)
+          to 0000000000008000-0000000000008fff
+"""), out)
+            code, out, _ = membus("slots", file.name, "-", stdin=SMALL.encode())
+            self.assertEqual(code, 0)
+            self.assertTrue(out.endswith(": 0 calls\n"))
+
+    def test_limits(self):
+        tree = data("x86_64/pc@3s")
+        for args in ((), ("--json",)):
+            code, out, err = membus("slots", tree, "--max-slots", "4", *args)
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn("the map needs 9 KVM slots in address space 0, and there are 4", err)
+        sizes = [int(slot["size"], 16) for slot in self.slots(tree, "--max-slot", "256M")["slots"]]
+        self.assertEqual((max(sizes), len(sizes)), (256 << 20, 12))
+
+    def test_terabytes_need_no_memory(self):
+        text = SMALL.replace("0000000000000000-000000000000ffff", "0000000000000000-ffffffffffffffff", 1).replace(
+            "    0000000000000000-0000000000000fff", "    0000000100000000-000000ffffffffff")
+        answer = self.slots("-", "--stage2", "0x9040000000", stdin=text.encode())
+        self.assertEqual(int(answer["slots"][0]["size"], 16), (1 << 40) - (1 << 32))
+        self.assertEqual(answer["stage2"][0]["entries"][2]["kind"], "leaf")
+        code, out, err = membus("slots", "-", stdin=text.replace("000000ffffffffff", "3fffffffffffffff").encode())
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("ram: address space for 0x3fffffff00000000 bytes", err)
+
+    def walk(self, address, *args):
+        answer = self.slots(data("x86_64/pc@3s"), "--stage2", address, *args)
+        self.assertEqual(answer["stage2"][0]["address"], f"0x{int(address, 16):016x}")
+        return answer["stage2"]
+
+    def test_walks(self):
+        large = self.walk("0x300000")[0]
+        self.assertEqual((large["result"], large["write"], large["slot"], large["not_larger"]),
+                         ("mapped", False, 6, "the slot does not cover it"))
+        self.assertEqual([(e["level"], e["index"], e["kind"]) for e in large["entries"]],
+                         [(4, 0, "table"), (3, 0, "table"), (2, 1, "leaf")])
+        leaf = large["entries"][-1]
+        self.assertEqual((leaf["first"], leaf["last"], leaf["region"], leaf["offset"]),
+                         ("0x0000000000200000", "0x00000000003fffff", "pc.ram", "0x0000000000200000"))
+        self.assertEqual((leaf["read"], leaf["write"], leaf["execute"]), (True, True, True))
+        for args, reason in ((("--host-page", "4K"), "the host maps smaller pages"), (("--log",), "the slot is logged")):
+            small = self.walk("0x300000", *args)[0]
+            self.assertEqual((small["entries"][-1]["level"], small["not_larger"]), (1, reason))
+        self.assertFalse(self.walk("0x300000", "--log")[0]["entries"][-1]["write"])
+        first, second = self.walk("0x300000", "--log", "--write", "--stage2", "0x300008")
+        self.assertEqual((first["result"], second["result"], second["entries"][-1]["write"]), ("mapped", "hit", True))
+        shadow = self.walk("0xf5000", "--write")[0]
+        self.assertEqual((shadow["result"], shadow["slot"], shadow["answers"]["type"]), ("exit", 5, "rom"))
+        nobody = self.walk("0xd0000000")[0]
+        self.assertEqual((nobody["result"], nobody.keys() & {"slot", "answers", "not_larger"}), ("exit", set()))
+        code, out, err = membus("slots", data("x86_64/pc@3s"), "--json", "--stage2", "0x1000000000000")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("is above what 4 levels translate", err)
+
+    def test_system_management_mode(self):
+        answer = self.slots(data("x86_64/pc@3s"), "--as", "cpu-smm-0")
+        self.assertEqual((answer["space"], answer["address_space"]), ("cpu-smm-0", 1))
 
 
 class Json(unittest.TestCase):
