@@ -30,6 +30,9 @@ run: deps-run build
 test: deps-test build
 	scripts/run-tests $(BUILD)
 
+lab: deps-lab build
+	scripts/lab --build $(BUILD) $(BUILD)/tests/lab-init $(BUILD)/tests/kvm-live
+
 bench: deps-bench build
 	$(BUILD)/bench/membus-bench --runs $(BENCH_RUNS) --json $(BUILD)/bench.json
 
@@ -48,4 +51,4 @@ install: build
 clean:
 	rm -rf $(BUILD) $(FUZZ_BUILD) build-ci
 
-.PHONY: all build run test bench fuzz docs format install clean
+.PHONY: all build run test lab bench fuzz docs format install clean
