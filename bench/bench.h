@@ -101,5 +101,6 @@ void bench_readers(Bench *bench);
 void bench_dump(Bench *bench);
 void bench_prealloc(Bench *bench);
 void bench_dirty(Bench *bench);
+void bench_kvm(Bench *bench);
 
 #endif

@@ -69,6 +69,7 @@ int main(int argc, char **argv)
     bench_snapshots(&bench);
     bench_dump(&bench);
     bench_dirty(&bench);
+    bench_kvm(&bench);
     bench.pin = false;
     bench_readers(&bench);
     bench_prealloc(&bench);
