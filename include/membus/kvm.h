@@ -86,7 +86,7 @@ typedef struct KVMConfig {
      * an empty handler is installed for it if it has none. Programs whose loop does not use
      * them give both hooks: pause_vcpus() returns when no vCPU is in KVM_RUN and none will enter
      * until resume_vcpus().
-     * Context of the hooks: machine lock held.
+     * Context of the hooks: machine lock held, so they must not wait for a thread that takes it.
      */
     int kick_signal;
     void (*pause_vcpus)(void *opaque);
@@ -169,7 +169,8 @@ typedef struct KVMMemoryListener {
 /*
  * From now on the guest sees @as as address space @as_id. @kml is the caller's storage until
  * kvm_memory_listener_unregister() or kvm_destroy(); it begins all zero. @name is for messages
- * and not copied. Exits of memory (ports) are served through the space that has this @as_id; SMM's
+ * and not copied. The slots of @as_id are membus's alone: a VM that was given (KVMConfig.vm_fd) has
+ * none there. Exits of memory (ports) are served through the space that has this @as_id; SMM's
  * through KVM_AS_MEMORY while nothing else is registered.
  * Returns 0; -EINVAL for an @as_id that the kernel does not have or an @as of another machine;
  * -EBUSY if @kml or @as_id is taken, or from a listener's callback; -ENOSPC if the map needs more
