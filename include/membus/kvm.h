@@ -253,7 +253,8 @@ MEMBUS_EXPORT void kvm_vcpu_leave(KVMVcpu *cpu);
 MEMBUS_EXPORT int kvm_vcpu_run(KVMVcpu *cpu);
 /*
  * Have @cpu's thread leave KVM_RUN, or not enter it. One that was in KVM_RUN may find the next
- * enter interrupted as well. With hooks it works for who uses enter and leave all the same.
+ * enter interrupted as well; on a kernel without immediate_exit (KVMCapabilities) one that is about
+ * to be in it may miss the kick. With hooks it works for who uses enter and leave all the same.
  * Context: any thread; a signal handler.
  */
 MEMBUS_EXPORT void kvm_vcpu_kick(KVMVcpu *cpu);

@@ -17,7 +17,8 @@
  * Guarantees:
  *  G1  Between gate_close() and gate_open() no vCPU executes guest code.
  *  G2  A vCPU thread that is outside is not waited for: it may hold up nobody.
- *  G3  A kick is not lost, whenever it comes: the next KVM_RUN returns or is not entered.
+ *  G3  A kick is not lost, whenever it comes: the next KVM_RUN returns or is not entered. (Without
+ *      immediate_exit one that comes between A and KVM_RUN is.)
  */
 #include "kvm/gate.h"
 
