@@ -14,7 +14,7 @@
 #ifndef TESTS_KVM_FAKE_H
 #define TESTS_KVM_FAKE_H
 
-#include "kvm_uapi.h"
+#include "kvm/uapi.h"
 #include <membus/kvm.h>
 
 typedef struct KvmFake KvmFake;
