@@ -71,6 +71,44 @@ static void mapped_regions_keep_their_ways(void **state)
     machine_end(ms);
 }
 
+/* As port 0xcf9 is in the middle of 0xcf8 to 0xcfb, on a PC. */
+static void a_device_in_the_middle_of_another(void **state)
+{
+    MemorySystem *ms = machine_start();
+    AddressSpace *as = memory_system_memory(ms);
+    Device *outer = add_device(ms, 0x100), *inner = device_new(ms, "inner", true);
+    uint8_t bytes[16], wanted[16];
+
+    (void)state;
+    inner->ops.valid.max_access_size = 1;
+    OK(device_init(inner, 1, DEVICE_LITTLE_ENDIAN));
+    OK(memory_region_add_subregion_overlap(get_system_memory(ms), 0x105, &inner->mr, 1));
+    device_reset(outer);
+    device_reset(inner);
+    /* It begins in the outer one: one access, none to the inner. */
+    address_space_stl_le(as, 0x104, 0x87654321, ATTRS, NULL);
+    assert_int_equal(address_space_ldl_le(as, 0x104, ATTRS, NULL), 0x87654321);
+    assert_true(address_space_access_valid(as, 0x104, 4, true, ATTRS));
+    address_space_stw_le(as, 0x104, 0xbbaa, ATTRS, NULL);
+    assert_int_equal(outer->calls, 3);
+    assert_true(outer->call[0].size == 4 && outer->call[1].size == 4 && outer->call[2].size == 2);
+    assert_int_equal(inner->calls, 0);
+    /* It begins in the inner one. */
+    address_space_stb(as, 0x105, 0xcc, ATTRS, NULL);
+    assert_true(outer->calls == 3 && inner->calls == 1 && inner->bytes[0] == 0xcc);
+    /* A long one is the same words, and a loader's write of nothing but devices is none. */
+    memcpy(wanted, outer->bytes, sizeof wanted);
+    outer->calls = 0;
+    assert_int_equal(address_space_read(as, 0x100, ATTRS, bytes, sizeof bytes), MEMTX_OK);
+    assert_memory_equal(bytes, wanted, sizeof bytes);
+    assert_int_equal(outer->calls, 4);
+    address_space_write_rom(as, 0x100, ATTRS, bytes, sizeof bytes);
+    assert_true(outer->calls == 4 && inner->calls == 1);
+    remove_device(ms, inner);
+    remove_device(ms, outer);
+    machine_end(ms);
+}
+
 /* ---- A device that reaches itself --------------------------------------------------- */
 
 typedef struct Reach {
@@ -385,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(callbacks_hold_the_lock_unless_lockless),
         cmocka_unit_test(mapped_regions_keep_their_ways),
+        cmocka_unit_test(a_device_in_the_middle_of_another),
         cmocka_unit_test(the_guard_stops_a_device_that_reaches_itself),
         cmocka_unit_test(a_callback_may_remove_its_own_region),
         cmocka_unit_test(a_callback_may_drop_its_own_device),

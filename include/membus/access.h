@@ -6,8 +6,10 @@
  * also across the borders of ranges. MMIO is cut into powers of two, no larger than
  * valid.max_access_size (4 if unset) and, unless the device takes unaligned accesses, than the
  * alignment of the offset. Each is checked against ops->valid and carried out in steps of
- * ops->impl; a refused read gives zeros and MEMTX_DECODE_ERROR. Where nothing answers, reads
- * give zeros, writes are dropped, and the result is MEMTX_DECODE_ERROR.
+ * ops->impl; a refused read gives zeros and MEMTX_DECODE_ERROR. What answers at the first byte of
+ * such a part answers all of it, up to the end of its region, whatever lies over the other bytes.
+ * Where nothing answers, reads give zeros, writes are dropped, and the result is
+ * MEMTX_DECODE_ERROR.
  *
  * Context of everything here, unless it says otherwise: any thread, inside or outside a read
  * section. Accesses that reach a device take the machine lock (unless the region is lockless),

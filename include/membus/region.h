@@ -106,6 +106,7 @@ struct MemoryRegion {
     bool terminates, ram, rom_device, ram_device;
     bool lockless;
     bool flush_coalesced; /* changes any time; atomic */
+    hwaddr size_now;      /* state.size for accesses; changes any time; atomic */
     bool device_memory;   /* the area for memory devices: snapshots leave it, and what is in it */
     const void *guard;    /* what the re-entrancy guard takes for one device; NULL: not guarded */
 

@@ -30,14 +30,19 @@ ALWAYS_INLINE unsigned op_size(MemOp op)
     return 1U << (op & MO_SIZE);
 }
 
-/* A gap, the end of RAM, or across a border: byte by byte. */
-OUT_OF_LINE uint64_t load_bytes(const FlatView *view, hwaddr addr, MemOp op, MemTxAttrs attrs,
-                                MemTxResult *outcome)
+/* A gap, the end of RAM, or across a border: byte by byte, unless it is all one device's. */
+OUT_OF_LINE uint64_t load_across(const FlatView *view, const FlatRange *range, hwaddr addr,
+                                 MemOp op, MemTxAttrs attrs, MemTxResult *outcome)
 {
     unsigned size = op_size(op);
     uint8_t bytes[8] = {0};
     uint64_t value = 0;
 
+    if (range && mmio_wide(range, addr, size, false)) {
+        MemoryRegion *mr = range->mr;
+        *outcome = mmio_read(mr, range->offset + (addr - range->first), &value, size, attrs);
+        return mmio_to_order(mr, value, size, op & MO_BE);
+    }
     *outcome = rw_view(view, addr, attrs, bytes, size, RW_READ);
     for (unsigned i = 0; i < size; i++) {
         value |= (uint64_t)bytes[i] << (8 * (op & MO_BE ? size - 1 - i : i));
@@ -45,12 +50,17 @@ OUT_OF_LINE uint64_t load_bytes(const FlatView *view, hwaddr addr, MemOp op, Mem
     return value;
 }
 
-OUT_OF_LINE MemTxResult store_bytes(const FlatView *view, hwaddr addr, uint64_t value, MemOp op,
-                                    MemTxAttrs attrs)
+OUT_OF_LINE MemTxResult store_across(const FlatView *view, const FlatRange *range, hwaddr addr,
+                                     uint64_t value, MemOp op, MemTxAttrs attrs)
 {
     unsigned size = op_size(op);
     uint8_t bytes[8];
 
+    if (range && mmio_wide(range, addr, size, true)) {
+        MemoryRegion *mr = range->mr;
+        value = mmio_to_order(mr, low_bytes(value, size), size, op & MO_BE);
+        return mmio_write(mr, range->offset + (addr - range->first), value, size, attrs);
+    }
     for (unsigned i = 0; i < size; i++) {
         bytes[i] = (uint8_t)(value >> (8 * (op & MO_BE ? size - 1 - i : i)));
     }
@@ -104,7 +114,7 @@ ALWAYS_INLINE uint64_t load_elsewhere(const FlatRange *range, hwaddr addr, MemTx
     uint64_t value;
 
     if (unlikely(!range || range->last - addr < size - 1)) {
-        value = load_bytes(view, addr, op, attrs, &outcome);
+        value = load_across(view, range, addr, op, attrs, &outcome);
     } else if (unlikely(range->direct_read)) {
         value = load_tail(range->host + (addr - range->first), op);
     } else {
@@ -145,7 +155,7 @@ OUT_OF_LINE MemTxResult store_elsewhere(const FlatView *view, const FlatRange *r
     unsigned size = op_size(op);
 
     if (unlikely(!range || range->last - addr < size - 1)) {
-        return store_bytes(view, addr, value, op, attrs);
+        return store_across(view, range, addr, value, op, attrs);
     }
     MemoryRegion *mr = range->mr;
     hwaddr offset = range->offset + (addr - range->first);
@@ -156,7 +166,7 @@ OUT_OF_LINE MemTxResult store_elsewhere(const FlatView *view, const FlatRange *r
         return MEMTX_OK;
     }
     if (unlikely(mr->ram)) {
-        return store_bytes(view, addr, value, op, attrs); /* read-only, or a device's RAM */
+        return store_across(view, range, addr, value, op, attrs); /* read-only, or a device's RAM */
     }
     value = mmio_to_order(mr, low_bytes(value, size), size, op & MO_BE);
     if (likely(plain_access(mr->plain_write_sizes, offset, size, attrs) && enter_device(mr))) {

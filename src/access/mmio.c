@@ -424,6 +424,38 @@ unsigned mmio_chunk(const MemoryRegion *mr, hwaddr offset, hwaddr len)
     return chunk;
 }
 
+bool mmio_wide(const FlatRange *range, hwaddr addr, unsigned size, bool is_write)
+{
+    const MemoryRegion *mr = range->mr;
+    hwaddr offset = range->offset + (addr - range->first);
+    hwaddr region_size = __atomic_load_n(&mr->size_now, __ATOMIC_RELAXED);
+
+    return !mr->ram && !(is_write ? range->direct_write : range->direct_read) && mr->ops &&
+           mr->ops != &ops_unassigned && mr->ops != &ops_unassigned_ports && offset < region_size &&
+           size <= region_size - offset;
+}
+
+hwaddr mmio_part_beyond(const FlatRange *range, hwaddr addr, hwaddr len, bool is_write)
+{
+    const MemoryRegion *mr = range->mr;
+    hwaddr room = range_size(addr, range->last), done = 0;
+
+    if (!mmio_wide(range, addr, 1, is_write)) {
+        return room;
+    }
+    hwaddr offset = range->offset + (addr - range->first);
+    hwaddr region_size = __atomic_load_n(&mr->size_now, __ATOMIC_RELAXED);
+    /* It may be shrinking at this moment. */
+    hwaddr inside = region_size > offset ? region_size - offset : 0;
+    hwaddr reach = hwaddr_max(room, hwaddr_min(len, inside));
+    while (done < room) {
+        unsigned chunk = mmio_chunk(mr, offset + done, reach - done);
+        hwaddr alike = (room - done) / chunk; /* from one of the full width on, all are */
+        done += chunk == mmio_chunk(mr, 0, UINT64_MAX) && alike ? alike * chunk : chunk;
+    }
+    return done;
+}
+
 /* The number that the device means by @size bytes, and back. */
 static uint64_t number_of_bytes(const MemoryRegion *mr, const uint8_t *bytes, unsigned size)
 {

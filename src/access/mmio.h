@@ -3,6 +3,7 @@
 #ifndef ACCESS_MMIO_H
 #define ACCESS_MMIO_H
 
+#include "map/flatview.h"
 #include "map/system.h"
 
 /*
@@ -40,6 +41,24 @@ MemTxResult mmio_write_bytes(MemoryRegion *mr, hwaddr offset, const void *buf, h
 
 /* The width of the next chunk of @len bytes at @offset. */
 unsigned mmio_chunk(const MemoryRegion *mr, hwaddr offset, hwaddr len);
+
+/*
+ * An access goes to the device that answers at its first byte, as wide as it is, also where the
+ * bytes behind that are another's (port 0xcf9 in the middle of the PC's 0xcf8), but never past the
+ * end of the device's region: callbacks may rely on that. Where nobody answers, the bytes behind
+ * are whose they are.
+ *
+ * Whether all @size bytes at @addr, the first of which is in @range, are of one such access.
+ */
+bool mmio_wide(const FlatRange *range, hwaddr addr, unsigned size, bool is_write);
+
+/* How many of the @len bytes at @addr, more than @range has, go to it: a last chunk may be wide. */
+hwaddr mmio_part_beyond(const FlatRange *range, hwaddr addr, hwaddr len, bool is_write);
+
+static inline hwaddr mmio_part(const FlatRange *range, hwaddr addr, hwaddr len, bool is_write)
+{
+    return len - 1 <= range->last - addr ? len : mmio_part_beyond(range, addr, len, is_write);
+}
 
 static inline uint64_t swap_bytes(uint64_t value, unsigned size)
 {

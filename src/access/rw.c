@@ -126,7 +126,9 @@ MemTxResult rw_view(const FlatView *view, hwaddr addr, MemTxAttrs attrs, uint8_t
 
     while (len) {
         const FlatRange *range = flatview_at(view, addr);
-        hwaddr part = hwaddr_min(len, range_size(addr, range ? range->last : UINT64_MAX));
+        hwaddr part = range && kind != RW_WRITE_ROM
+                          ? mmio_part(range, addr, len, kind != RW_READ)
+                          : hwaddr_min(len, range_size(addr, range ? range->last : UINT64_MAX));
         if (range) {
             result |= piece(range, addr, attrs, buf, part, kind);
         } else {

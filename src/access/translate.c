@@ -62,7 +62,7 @@ bool address_space_access_valid(AddressSpace *as, hwaddr addr, hwaddr len, bool 
     const FlatView *view = rcu_read(&as->view);
     while (len && valid) {
         const FlatRange *range = flatview_at(view, addr);
-        hwaddr part = range ? hwaddr_min(len, range_size(addr, range->last)) : 0;
+        hwaddr part = range ? mmio_part(range, addr, len, is_write) : 0;
         valid = range && piece_valid(range, addr, part, is_write, attrs);
         addr += part;
         len -= part;

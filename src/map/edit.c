@@ -77,6 +77,7 @@ void region_install(MemoryRegion *mr, const MemoryRegionState *state)
         region_unindex(mr);
     }
     mr->state = *state;
+    __atomic_store_n(&mr->size_now, state->size, __ATOMIC_RELAXED); /* mmio_wide() */
     region_update_log(mr);
     if (moves) {
         region_index(mr);

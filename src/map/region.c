@@ -29,6 +29,7 @@ int region_init(MemoryRegion *mr, MemoryOwner *owner, const char *name, hwaddr s
         /* The board is not one device: each of its regions is. */
         .guard = owner == owner->ms->board ? (const void *)mr : owner,
         .state = {.size = size, .enabled = true, .romd_mode = true},
+        .size_now = size,
     };
     machine_lock(owner->ms);
     mr->owner_next = owner->regions;
