@@ -9,7 +9,10 @@
 #include "peers.h"
 #include "world.h"
 
+#include <membus/trace.h>
+
 #include <stdlib.h>
+#include <unistd.h>
 
 #define PAM_SIZE (4 * PAGE)
 
@@ -128,6 +131,23 @@ static double toggle_window(void *opaque)
     return (end - start) / stand->changes / 1e3;
 }
 
+/* The same while every commit is recorded in a file. */
+static double toggle_window_traced(void *opaque)
+{
+    Stand *stand = opaque;
+    char path[] = "/tmp/membus-bench-XXXXXX";
+    int fd = mkstemp(path);
+
+    must(fd < 0);
+    close(fd);
+    MapTrace *trace = map_trace_create(stand->world.ms, path, NULL, NULL);
+    must(!trace);
+    double result = toggle_window(stand);
+    must(map_trace_stop(trace, NULL));
+    unlink(path);
+    return result;
+}
+
 static double toggle_flatarray(void *opaque)
 {
     return add_and_remove_flatarray(opaque) / 2;
@@ -171,8 +191,9 @@ static void bench_window(Bench *bench)
     Contender contenders[] = {
         {.name = "membus", .sample = toggle_window, .opaque = &stand},
         {.name = "copied sorted array", .sample = toggle_flatarray, .opaque = &stand},
+        {.name = "membus, traced", .sample = toggle_window_traced, .opaque = &stand},
     };
-    bench_compare(bench, "commit_window", "us", (Goal){GOAL_AT_MOST, 2}, contenders, 2);
+    bench_compare(bench, "commit_window", "us", (Goal){GOAL_AT_MOST, 2}, contenders, 3);
     must(memory_region_del_subregion(stand.world.root, &stand.window));
     stand_destroy(&stand);
     unmap_pages(shadow, 16 * PAM_SIZE);

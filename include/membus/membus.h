@@ -21,6 +21,7 @@
 #include <membus/snapshot.h>
 #include <membus/space.h>
 #include <membus/system.h>
+#include <membus/trace.h>
 #include <membus/types.h>
 
 #endif

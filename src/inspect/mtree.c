@@ -9,6 +9,7 @@
  * share it.
  */
 #include "base/error.h"
+#include "inspect/kind.h"
 #include "inspect/pointers.h"
 
 #include <membus/inspect.h>
@@ -19,19 +20,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *mtree_type(const MemoryRegion *mr, bool readonly, bool nonvolatile, bool romd)
+const char *type_name(RegionKind kinds, bool readonly, bool nonvolatile, bool romd)
 {
     static const char *const names[][2] = {
         {"ramd", "nv-ramd"}, {"romd", "nv-romd"}, {"rom", "nv-rom"},
         {"ram", "nv-ram"},   {"i/o", "nv-i/o"},
     };
-    int kind = memory_region_is_ram_device(mr)           ? 0
-               : memory_region_is_rom_device(mr) && romd ? 1
-               : readonly                                ? 2
-               : memory_region_is_ram(mr)                ? 3
-                                                         : 4;
+    int kind = kinds & KIND_RAM_DEVICE           ? 0
+               : kinds & KIND_ROM_DEVICE && romd ? 1
+               : readonly                        ? 2
+               : kinds & KIND_RAM                ? 3
+                                                 : 4;
 
     return names[kind][nonvolatile];
+}
+
+RegionKind region_kind(const MemoryRegion *mr)
+{
+    return (memory_region_is_ram_device(mr) ? KIND_RAM_DEVICE : 0) |
+           (memory_region_is_rom_device(mr) ? KIND_ROM_DEVICE : 0) |
+           (memory_region_is_ram(mr) ? KIND_RAM : 0);
+}
+
+const char *mtree_type(const MemoryRegion *mr, bool readonly, bool nonvolatile, bool romd)
+{
+    return type_name(region_kind(mr), readonly, nonvolatile, romd);
 }
 
 /* Size 0 prints like size 1. */

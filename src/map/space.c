@@ -6,6 +6,7 @@
 #include "map/listeners.h"
 #include "map/render.h"
 #include "map/topology.h"
+#include "map/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ static void link_space(AddressSpace *as)
     as->view = ms->empty->current;
     as->view_id = as->view->id;
     memory_region_ref(as->root);
+    TELL_WATCHES(ms, space_made, as);
 }
 
 static void unlink_space(AddressSpace *as)
@@ -31,6 +33,7 @@ static void unlink_space(AddressSpace *as)
     MemorySystem *ms = as->ms;
     AddressSpace **link;
 
+    TELL_WATCHES(ms, space_gone, as);
     *(as->prev ? &as->prev->next : &ms->first_space) = as->next;
     *(as->next ? &as->next->prev : &ms->last_space) = as->prev;
     for (link = &as->root->spaces; *link != as; link = &(*link)->root_link) {

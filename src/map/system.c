@@ -109,6 +109,9 @@ static int check_idle(MemorySystem *ms)
     if (ms->snapshots.newest) {
         return fail(EBUSY, "a snapshot still exists");
     }
+    if (ms->watches) {
+        return fail(EBUSY, "a trace of the map is still under way");
+    }
     for (AddressSpace *as = ms->first_space; as; as = as->next) {
         if (as != &ms->memory_space && as != &ms->io_space) {
             return fail(EBUSY, "address space '%s' still exists", as->name);

@@ -61,6 +61,7 @@ struct MemorySystem {
     struct ViewLineage *damaged; /* those with windows to paint */
     struct ViewLineage *empty;   /* of address spaces that show nothing */
     bool resolve;                /* an address space has `resolve` set */
+    struct MapWatch *watches;    /* watch.h */
     struct ViewLineage *closing; /* lost their last space in the commit at work */
     unsigned keep_times;         /* address spaces that keep a history */
     pthread_mutex_t views_lock;  /* guards the chains of living views; innermost */

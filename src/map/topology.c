@@ -26,6 +26,7 @@
 #include "map/lineage.h"
 #include "map/listeners.h"
 #include "map/render.h"
+#include "map/watch.h"
 
 #include <errno.h>
 
@@ -271,6 +272,7 @@ static void update_space(AddressSpace *as)
         listeners_tell_ranges(as, old, new);
         show_view(as, new);
         listeners_tell_eventfds(as, old, new);
+        TELL_WATCHES(as->ms, shown, as, old, new);
     }
 }
 
@@ -365,6 +367,15 @@ int map_edit_begin(MemorySystem *ms)
     return 0;
 }
 
+static void tell_ended(MemorySystem *ms)
+{
+    if (ms->watches) {
+        ms->notifying = true;
+        TELL_WATCHES(ms, ended);
+        ms->notifying = false;
+    }
+}
+
 int map_edit_end(MemorySystem *ms)
 {
     bool outermost = ms->transaction_depth == 1;
@@ -373,6 +384,7 @@ int map_edit_end(MemorySystem *ms)
     if (!result) {
         ms->transaction_depth--;
         if (outermost) {
+            tell_ended(ms);
             ram_resizes_committed(ms);
             log_transaction_ended(ms);
         }
@@ -385,6 +397,7 @@ void map_edit_cancel(MemorySystem *ms)
 {
     forget_damage(ms);
     if (--ms->transaction_depth == 0) {
+        tell_ended(ms);
         log_transaction_ended(ms);
     }
     machine_unlock(ms);

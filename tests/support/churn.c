@@ -157,6 +157,19 @@ static void end_machine(Churn *c)
 
 bool churn_run(uint64_t seed, unsigned edits, const ChurnSaboteur *saboteur)
 {
+    return churn_run_watched(seed, edits, saboteur, NULL);
+}
+
+static void nobody(Churn *c, void *opaque)
+{
+    (void)c;
+    (void)opaque;
+}
+
+bool churn_run_watched(uint64_t seed, unsigned edits, const ChurnSaboteur *saboteur,
+                       const ChurnWatcher *watcher)
+{
+    static const ChurnWatcher none = {nobody, nobody, nobody, NULL};
     Churn *c = calloc(1, sizeof(*c));
     bool fine;
 
@@ -165,20 +178,25 @@ bool churn_run(uint64_t seed, unsigned edits, const ChurnSaboteur *saboteur)
     }
     c->seed = seed;
     c->saboteur = saboteur;
+    c->watcher = watcher ? watcher : &none;
     c->rng.state = seed;
     c->doing = "build";
     start_machine(c);
     if (!c->failed) {
+        c->watcher->begin(c, c->watcher->opaque);
         churn_build(c);
     }
     churn_check(c);
+    c->watcher->edited(c, c->watcher->opaque);
     while (!c->failed && c->edit < edits) {
         c->edit++;
         churn_edit(c);
         churn_check(c);
+        c->watcher->edited(c, c->watcher->opaque);
     }
     /* a machine that failed is left as it is: its state is the evidence */
     if (!c->failed) {
+        c->watcher->end(c, c->watcher->opaque);
         end_machine(c);
     }
     fine = !c->failed;

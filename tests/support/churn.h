@@ -56,9 +56,18 @@ typedef struct ChurnSaboteur {
     void (*disarm)(void);
 } ChurnSaboteur;
 
+/* Somebody else who looks at the machine: before anything, after each edit, at the end. */
+typedef struct ChurnWatcher {
+    void (*begin)(struct Churn *c, void *opaque);
+    void (*edited)(struct Churn *c, void *opaque);
+    void (*end)(struct Churn *c, void *opaque);
+    void *opaque;
+} ChurnWatcher;
+
 typedef struct Churn {
     uint64_t seed;
     const ChurnSaboteur *saboteur;
+    const ChurnWatcher *watcher;
     Rng rng;
     unsigned edit; /* number of the edit under way */
     bool failed;
@@ -80,6 +89,8 @@ typedef struct Churn {
  * edit if anything did not hold.
  */
 bool churn_run(uint64_t seed, unsigned edits, const ChurnSaboteur *saboteur);
+bool churn_run_watched(uint64_t seed, unsigned edits, const ChurnSaboteur *saboteur,
+                       const ChurnWatcher *watcher);
 
 /*
  * A call of the library that the saboteur may meddle with, and what is to be made of its answer.

@@ -123,26 +123,35 @@ static int init_region(Churn *c, ChurnRegion *region, int i, unsigned kind)
 {
     OracleRegion *r = &c->model.region[i];
     MemoryRegion *mr = &region->mr;
+    const char *kind_name = r->alias != ORACLE_NONE ? "alias"
+                            : !r->terminates        ? "container"
+                            : r->rom_device         ? "flash"
+                            : region->is_resizeable ? "resizeable"
+                            : region->is_ram        ? "ram"
+                                                    : "device";
+    char name[24];
+
+    snprintf(name, sizeof name, "%s%d", kind_name, i % 8); /* some are called the same */
 
     if (r->alias != ORACLE_NONE) {
-        return memory_region_init_alias(mr, region->owner, "alias", c->mr[r->alias],
-                                        r->alias_offset, r->size);
+        return memory_region_init_alias(mr, region->owner, name, c->mr[r->alias], r->alias_offset,
+                                        r->size);
     }
     if (!r->terminates) {
-        return memory_region_init(mr, region->owner, "container", r->size);
+        return memory_region_init(mr, region->owner, name, r->size);
     }
     if (r->rom_device) {
-        return memory_region_init_rom_device_unbacked(mr, region->owner, &device_ops, region,
-                                                      "flash", r->size);
+        return memory_region_init_rom_device_unbacked(mr, region->owner, &device_ops, region, name,
+                                                      r->size);
     }
     if (region->is_resizeable) {
-        return memory_region_init_resizeable_ram(mr, region->owner, "resizeable", r->size,
-                                                 r->size * 4, NULL, NULL);
+        return memory_region_init_resizeable_ram(mr, region->owner, name, r->size, r->size * 4,
+                                                 NULL, NULL);
     }
     if (region->is_ram) {
-        return memory_region_init_ram_unbacked(mr, region->owner, "ram", r->size);
+        return memory_region_init_ram_unbacked(mr, region->owner, name, r->size);
     }
-    return memory_region_init_io(mr, region->owner, kind & 1 ? &device_ops : NULL, region, "device",
+    return memory_region_init_io(mr, region->owner, kind & 1 ? &device_ops : NULL, region, name,
                                  r->size);
 }
 
