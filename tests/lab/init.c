@@ -4,8 +4,8 @@
  * run the tests, switch off.
  *
  * /lab.modules names a module a line, in the order of their needs; /lab.tests a program and its
- * arguments. What the tests print goes to the second serial port; between them come lines of ours,
- * for scripts/lab to read:
+ * arguments, between tabs. What the tests print goes to the second serial port; between them come
+ * lines of ours, for scripts/lab to read:
  *
  *      lab: run /kvm-live
  *      1..7 ...
@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #define RESULTS "/dev/ttyS1"
-#define ARGUMENTS_MAX 16
+#define ARGUMENTS_MAX 40
 
 /* The end: scripts/lab tells a good one from a bad one by the last line. */
 __attribute__((noreturn)) static void switch_off(void)
@@ -91,7 +91,7 @@ static void run_test(char *line)
     int status;
     pid_t pid;
 
-    for (char *word = strtok(line, " "); word && argc < ARGUMENTS_MAX; word = strtok(NULL, " ")) {
+    for (char *word = strtok(line, "\t"); word && argc < ARGUMENTS_MAX; word = strtok(NULL, "\t")) {
         argv[argc++] = word;
     }
     printf("lab: run %s\n", argv[0]);
@@ -113,7 +113,7 @@ static void run_test(char *line)
 
 static void for_each_line(const char *name, void (*visit)(char *line))
 {
-    char line[512];
+    char line[2048];
     FILE *list = fopen(name, "re");
 
     if (!list) {
