@@ -8,13 +8,16 @@ _membus()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nslots\nmemdev\nhelp\n--help\n--version' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\nlog\ncheck\nram\nslots\nmemdev\nboot\nhelp\n--help\n--version' -- "$cur"))
         return
     fi
     case $command in
     help)
-        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\ncheck\nram\nslots\nmemdev' -- "$cur"))
+        COMPREPLY=($(compgen -W $'tree\nflat\nfind\ndiff\nlog\ncheck\nram\nslots\nmemdev\nboot' -- "$cur"))
         return
+        ;;
+    log)
+        options=$'--verbose\n--as\n--json\n--help'
         ;;
     check)
         options=$'--as\n--json\n--help'
@@ -38,6 +41,24 @@ _membus()
             compopt -o nospace 2>/dev/null
             COMPREPLY=($(compgen -W $'memory-backend-ram,\nmemory-backend-file,\nmemory-backend-memfd,\nmemory-backend-shm,\nmemory-backend-fd,' -- "$cur"))
         fi
+        return
+        ;;
+    boot)
+        case $prev in
+        --accel) COMPREPLY=($(compgen -W $'auto\nkvm\nsoft' -- "$cur")) ;;
+        --serial) COMPREPLY=($(compgen -W $'stdio\npty\nfile:\nnull' -- "$cur")) ;;
+        --monitor) COMPREPLY=($(compgen -W $'stdio\nunix:' -- "$cur")) ;;
+        --bios | --disk | --kernel | --initrd | --debugcon | --trace-map)
+            compopt -o filenames 2>/dev/null
+            COMPREPLY=($(compgen -f -- "$cur"))
+            ;;
+        -m | --smp | --memory-backend | --append | --exit-on | --timeout) ;;
+        *)
+            options=$'--accel\n-m\n--smp\n--memory-backend\n--bios\n--disk\n--kernel\n--initrd\n--append'
+            options+=$'\n--serial\n--debugcon\n--monitor\n--exit-on\n--timeout\n--trace-map\n--help'
+            COMPREPLY=($(compgen -W "$options" -- "$cur"))
+            ;;
+        esac
         return
         ;;
     *)

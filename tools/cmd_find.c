@@ -11,7 +11,7 @@
  *         system > alias ram-below-4g (prio 0) > pc.ram
  *         by alias pam-rom: priority 1 over 0 of ram-below-4g
  */
-#include "tool.h"
+#include "history.h"
 
 #include <membus/error.h>
 #include <membus/system.h>
@@ -210,6 +210,13 @@ static int run(const Options *options)
 
     if (!parse_address(options->positional[1], &addr)) {
         return EXIT_TROUBLE;
+    }
+    TraceSource source;
+    int is_trace = open_source_trace(options, 0, &source);
+    if (is_trace) {
+        int result = is_trace < 0 ? EXIT_TROUBLE : find_in_trace(options, &source, addr);
+        close_trace(&source);
+        return result;
     }
     MemoryImport *import = load_source(options, 0);
     if (!import) {

@@ -12,7 +12,8 @@
 #define VERSION "0.1.0"
 
 static const Command *const commands[] = {
-    &cmd_tree, &cmd_flat, &cmd_find, &cmd_diff, &cmd_check, &cmd_ram, &cmd_slots, &cmd_memdev,
+    &cmd_tree,  &cmd_flat, &cmd_find,  &cmd_diff,   &cmd_log,
+    &cmd_check, &cmd_ram,  &cmd_slots, &cmd_memdev, &cmd_boot,
 };
 #define NR_COMMANDS (sizeof commands / sizeof *commands)
 
@@ -33,6 +34,7 @@ static const struct option long_options[] = {
     {"flat", required_argument, NULL, OPT_FLAT},
     {"as", required_argument, NULL, OPT_AS},
     {"json", no_argument, NULL, OPT_JSON},
+    {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {"touch", required_argument, NULL, OPT_TOUCH},
@@ -48,40 +50,23 @@ static const struct option long_options[] = {
 static void print_usage(FILE *out)
 {
     fputs("usage: membus COMMAND [OPTION]... ARGUMENT...\n\n"
-          "Memory maps of machines, from the text of QEMU's `info mtree`, and memory for them.\n\n",
+          "Memory maps of machines, from the text of QEMU's `info mtree`, memory for them, and a\n"
+          "machine.\n\n",
           out);
     for (size_t i = 0; i < NR_COMMANDS; i++) {
         fprintf(out, "  %-6s %-22s %s\n", commands[i]->name, commands[i]->arguments,
                 commands[i]->summary);
     }
-    fputs("\nSOURCE, NEWER, TREE, A, B: files with the text of `info mtree`, with -D and -o or "
-          "without;\n"
-          "FLAT: one with that of `info mtree -f`; - is standard input.\n"
-          "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
-          "Exit status: 0 done, 1 a difference was found (check, diff, slots), the slots do not "
-          "suffice\n"
-          "or a backend cannot be made (memdev), 2 trouble.\n",
-          out);
-}
-
-static void print_command_help(const Command *command)
-{
-    printf("usage: membus %s [OPTION]... %s\n\n%s.\n\n", command->name, command->arguments,
-           command->summary);
-    if (command->max_flats > 0) {
-        puts("  --flat FILE  the same machine's `info mtree -f`, which settles what the tree's "
-             "text\n"
-             "               leaves open: containers, read-only aliases, the order of siblings");
-    }
-    if (command->takes_as) {
-        puts("  --as NAME    only address spaces of this name");
-    }
-    fputs(command->options, stdout);
-    puts("  --json       print JSON; the schema is in docs/json.md\n"
-         "  --help       print this");
-    if (command->takes_as) {
-        puts("\nA file name of - is standard input.");
-    }
+    fputs(
+        "\nSOURCE, NEWER, TREE, A, B: files with the text of `info mtree`, with -D and -o or "
+        "without;\n"
+        "FLAT: one with that of `info mtree -f`; - is standard input. flat, find and diff take a\n"
+        "moment of a TRACE, too: TRACE@N after commit N, TRACE@last.\n"
+        "`membus COMMAND --help` tells more of one, `membus --version` the version.\n"
+        "Exit status: 0 done, 1 a difference was found (check, diff, slots), the slots do not "
+        "suffice\n"
+        "or a backend cannot be made (memdev), 2 trouble; `boot` has its own.\n",
+        out);
 }
 
 static const Command *find_command(const char *name)
@@ -99,13 +84,6 @@ static bool colors_wanted(void)
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
     return isatty(STDOUT_FILENO) && !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
-}
-
-static int misuse(const Command *command, const char *reason, const char *what)
-{
-    complain("%s: %s%s", command->name, reason, what);
-    fprintf(stderr, "usage: membus %s [OPTION]... %s\n", command->name, command->arguments);
-    return EXIT_TROUBLE;
 }
 
 static int read_positional(const Command *command, Options *options, int argc, char **argv)
@@ -164,7 +142,7 @@ static int run_command(const Command *command, int argc, char **argv)
     int c, index = 0;
 
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":hV", long_options, &index)) != -1) {
+    while ((c = getopt_long(argc, argv, ":hVv", long_options, &index)) != -1) {
         switch (c) {
         case OPT_FLAT:
             if (nr_flats == command->max_flats) {
@@ -200,19 +178,20 @@ static int run_command(const Command *command, int argc, char **argv)
         case OPT_JSON:
             options.json = true;
             break;
+        case 'v':
+            if (!command->takes_verbose) {
+                return misuse(command, "unknown option: ", argv[optind - 1]);
+            }
+            options.verbose = true;
+            break;
         case 'h':
             print_command_help(command);
             return finish_output(EXIT_SAME);
         case 'V':
             puts("membus " VERSION);
             return finish_output(EXIT_SAME);
-        default: {
-            /* Of several letters in one word, getopt names the one in optopt. */
-            char letter[] = {'-', (char)optopt, '\0'};
-            bool is_letter = optopt > ' ' && optopt <= '~';
-            return misuse(command, c == ':' ? "option needs a value: " : "unknown option: ",
-                          is_letter ? letter : argv[optind - 1]);
-        }
+        default:
+            return misuse_option(command, c, argv);
         }
     }
     int result = read_positional(command, &options, argc, argv);
@@ -226,7 +205,8 @@ int main(int argc, char **argv)
     const Command *command = word ? find_command(word) : NULL;
 
     if (command) {
-        return run_command(command, argc - 1, argv + 1);
+        return command->main ? command->main(command, argc - 1, argv + 1)
+                             : run_command(command, argc - 1, argv + 1);
     }
     if (word &&
         (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0)) {

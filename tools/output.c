@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tool.h"
+#include "shown.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -104,12 +104,9 @@ json_t *json_text(const char *text)
 
 json_t *json_section(const MemoryRegionSection *s)
 {
-    return json_pack(
-        "{s:o, s:o, s:i, s:s, s:o, s:o}", "first", json_hwaddr(s->offset_within_address_space),
-        "last", json_hwaddr(s->last_within_address_space), "priority",
-        memory_region_priority(s->mr), "type",
-        mtree_type(s->mr, s->readonly, s->nonvolatile, s->romd), "name",
-        json_text(memory_region_name(s->mr)), "offset", json_hwaddr(s->offset_within_region));
+    MapTraceRange range = section_range(s);
+
+    return json_range(&range);
 }
 
 void for_each_range(const FlatView *view,

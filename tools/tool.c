@@ -4,6 +4,7 @@
 #include <membus/error.h>
 
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,6 +24,46 @@ void complain(const char *fmt, ...)
     fputs("membus: ", stderr);
     print_text(stderr, text);
     putc('\n', stderr);
+}
+
+void print_command_help(const Command *command)
+{
+    printf("usage: membus %s [OPTION]...%s%s\n\n%s.\n\n", command->name,
+           *command->arguments ? " " : "", command->arguments, command->summary);
+    if (command->max_flats > 0) {
+        puts("  --flat FILE  the same machine's `info mtree -f`, which settles what the tree's "
+             "text\n"
+             "               leaves open: containers, read-only aliases, the order of siblings");
+    }
+    if (command->takes_as) {
+        puts("  --as NAME    only address spaces of this name");
+    }
+    fputs(command->options, stdout);
+    if (!command->main) {
+        puts("  --json       print JSON; the schema is in docs/json.md\n"
+             "  --help       print this");
+    }
+    if (command->takes_as) {
+        puts("\nA file name of - is standard input.");
+    }
+}
+
+int misuse(const Command *command, const char *reason, const char *what)
+{
+    complain("%s: %s%s", command->name, reason, what);
+    fprintf(stderr, "usage: membus %s [OPTION]...%s%s\n", command->name,
+            *command->arguments ? " " : "", command->arguments);
+    return EXIT_TROUBLE;
+}
+
+int misuse_option(const Command *command, int c, char *const *argv)
+{
+    /* Of several letters in one word, getopt names the one in optopt. */
+    char letter[] = {'-', (char)optopt, '\0'};
+    bool is_letter = optopt > ' ' && optopt <= '~';
+
+    return misuse(command, c == ':' ? "option needs a value: " : "unknown option: ",
+                  is_letter ? letter : argv[optind - 1]);
 }
 
 const char *shown_name(const char *path)

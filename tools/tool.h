@@ -28,8 +28,10 @@ typedef struct Command {
     const char *options;               /* lines of help */
     unsigned min_sources, max_sources; /* positional arguments */
     unsigned max_flats;                /* --flat options */
-    bool takes_as, takes_touch, takes_slots;
+    bool takes_as, takes_touch, takes_slots, takes_verbose;
     int (*run)(const struct Options *options);
+    /* Instead of all that: a command that reads its own command line. */
+    int (*main)(const struct Command *command, int argc, char **argv);
 } Command;
 
 /* A command line, read. */
@@ -44,6 +46,7 @@ typedef struct Options {
     const char *stage2[MAX_STAGE2];
     unsigned nr_stage2;
     bool write, log;
+    bool verbose;
     bool json;
     bool color;
 } Options;
@@ -51,6 +54,14 @@ typedef struct Options {
 /* ---- messages and input (tool.c). What fails says so on standard error. ---- */
 
 void complain(const char *fmt, ...) MEMBUS_PRINTF(1, 2);
+
+/* To standard output. */
+void print_command_help(const Command *command);
+
+/* Complain of the command line: EXIT_TROUBLE. */
+int misuse(const Command *command, const char *reason, const char *what);
+/* The same of what getopt_long(3) answered with @c, '?' or ':'. */
+int misuse_option(const Command *command, int c, char *const *argv);
 
 /* @path as messages name it. */
 const char *shown_name(const char *path);
@@ -131,7 +142,7 @@ void for_each_range(const FlatView *view,
 /* Flush standard output; EXIT_TROUBLE if it could not be written, else @status. */
 int finish_output(int status);
 
-extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_check, cmd_ram, cmd_slots,
-    cmd_memdev;
+extern const Command cmd_tree, cmd_flat, cmd_find, cmd_diff, cmd_log, cmd_check, cmd_ram, cmd_slots,
+    cmd_memdev, cmd_boot;
 
 #endif

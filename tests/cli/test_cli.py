@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The membus command: every subcommand with good and bad input.
 
-usage: test_cli.py MEMBUS SOURCE_DIR
+usage: test_cli.py MEMBUS SOURCE_DIR MAKE_TRACE
 """
 import json
 import os
@@ -16,8 +16,8 @@ import tempfile
 import unittest
 from collections import Counter
 
-MEMBUS, SOURCE = None, None
-COMMANDS = ["tree", "flat", "find", "diff", "check", "ram", "slots", "memdev"]
+MEMBUS, SOURCE, MAKE_TRACE = None, None, None
+COMMANDS = ["tree", "flat", "find", "diff", "log", "check", "ram", "slots", "memdev", "boot"]
 
 
 def membus(*args, stdin=None, cwd=None, **env):
@@ -120,6 +120,10 @@ class Usage(unittest.TestCase):
                      ["slots", tree, "--max-slots", "0"], ["slots", tree, "--max-slots", "40000"],
                      ["slots", tree, "--max-slot", "5000"], ["slots", tree, "--max-slot", "4X"],
                      ["slots", tree, "--max-slot", "18446744073709551615K"], ["slots", tree, "--host-page", "2K"],
+                     ["boot", "x"], ["boot", "--nosuch"], ["boot", "-x"], ["boot", "--json"], ["boot", "--smp"],
+                     ["boot", "--smp", "0"], ["boot", "--smp", "1x"], ["boot", "--smp", "-1"], ["boot", "-m"],
+                     ["boot", "--timeout", "0"], ["boot", "--timeout", "nan"], ["boot", "--timeout", "1s"],
+                     ["boot", "--exit-on", ""], ["boot", "--initrd", "x"], ["boot", "--append", "x"],
                      ["slots", tree, "--host-page", "3M"], ["slots", tree, "--host-page", "2G"],
                      ["slots", tree, "--stage2", "here"], ["slots", tree, "--touch", "all"],
                      ["slots", tree] + ["--stage2", "0"] * 65):
@@ -896,6 +900,161 @@ class Memdev(unittest.TestCase):
             self.assertEqual(os.path.getsize(file.name), 4096)
 
 
+class Trace(unittest.TestCase):
+    """What make_trace.c does, read back."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.TemporaryDirectory()
+        cls.file = os.path.join(cls.dir.name, "pc.trace")
+        subprocess.run([MAKE_TRACE, cls.file], check=True, timeout=60)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.dir.cleanup()
+
+    def ask(self, *args, status=0):
+        code, out, err = membus(*args)
+        self.assertEqual((code, err), (status, ""))
+        return out
+
+    def refused(self, sentence, *args):
+        code, out, err = membus(*args)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn(sentence, err)
+
+    def test_log(self):
+        lines = [re.sub(r"\+\d+\.\d{6}", "T", line) for line in self.ask("log", self.file).splitlines()]
+        self.assertEqual(lines, [
+            "     0  T  memory: 5 appeared; I/O: 1 appeared",
+            "     1  T  cpu-memory-0 (made): 5 appeared",
+            "     2  T at 0xfffd41ac  memory, cpu-memory-0: 1 changed",
+            "     3  T at 0xf1234  memory, cpu-memory-0: 1 appeared",
+            "     4  T at 0xf1234  memory, cpu-memory-0: 1 changed, 1 moved",
+            "     5  T at 0xf1234  cpu-memory-0: 1 changed",
+            "     6  T at 0xf1234  cpu-memory-0: 1 changed",
+            "     7  T  cpu-memory-0 (ended): 7 vanished"])
+        self.assertEqual([line[:6] for line in self.ask("log", self.file, "--as", "I/O").splitlines()], ["     0"])
+        verbose = self.ask("log", "-v", self.file + "@4")
+        self.assertEqual(verbose.splitlines()[1:], [
+            "memory, cpu-memory-0",
+            "  changed 00000000000f0000-00000000000fffff (prio 0, ram): pc.ram @00000000000f0000",
+            "       to 00000000000f0000-00000000000fffff (prio 0, rom): pc.ram @00000000000f0000",
+            "  moved 00000000febc0000-00000000febdffff (prio 0, i/o): e1000-mmio",
+            "       to 00000000fec00000-00000000fec1ffff (prio 0, i/o): e1000-mmio", ""])
+
+    def test_log_json(self):
+        log = json.loads(self.ask("log", "--json", self.file))
+        self.assertFalse(log["cut_off"])
+        self.assertEqual([c["number"] for c in log["commits"]], list(range(8)))
+        times = [c["time"] for c in log["commits"]]
+        self.assertEqual(times, sorted(times))
+        self.assertNotIn("where", log["commits"][1])
+        self.assertEqual(log["commits"][2]["where"], "0x00000000fffd41ac")
+        self.assertEqual([s["name"] for s in log["commits"][4]["spaces"]], ["memory", "cpu-memory-0"])
+        self.assertEqual([c["kind"] for c in log["commits"][4]["spaces"][1]["changes"]], ["changed", "moved"])
+        self.assertTrue(log["commits"][7]["spaces"][0]["ended"])
+
+    def test_flat(self):
+        text = self.ask("flat", self.file + "@2")
+        self.assertEqual(text.splitlines()[:9], [
+            "FlatView #0", ' AS "memory", root: system', ' AS "cpu-memory-0", root: cpu-view',
+            " Root memory region: system",
+            "  0000000000000000-000000000009ffff (prio 0, ram): pc.ram",
+            "  00000000000a0000-00000000000bffff (prio 1, i/o): vga-lowmem",
+            "  00000000000c0000-00000000000dffff (prio 0, ram): pc.ram @00000000000c0000",
+            "  00000000000e0000-00000000000effff (prio 1, rom): pc.bios",
+            "  00000000000f0000-0000000000ffffff (prio 0, ram): pc.ram @00000000000f0000"])
+        split = json.loads(self.ask("flat", "--json", self.file + "@5"))["views"]
+        self.assertEqual([[s["name"] for s in v["spaces"]] for v in split], [["memory"], ["I/O"], ["cpu-memory-0"]])
+        self.assertEqual(split[2]["root"], "cpu-view")
+        self.assertEqual(self.ask("flat", self.file), self.ask("flat", self.file + "@last"))
+        self.assertEqual(self.ask("flat", self.file), self.ask("flat", self.file + "@7"))
+        self.assertNotIn("memory\"", self.ask("flat", self.file, "--as", "I/O"))
+
+    def test_every_flat_is_what_the_changes_make(self):
+        """Commit by commit, the changes that log tells lead from one flat to the next."""
+        shown = {}
+        for commit in json.loads(self.ask("log", "--json", self.file))["commits"]:
+            for space in commit["spaces"]:
+                view = shown.setdefault(space["name"], {})
+                for change in space["changes"]:
+                    for side, is_there in (("before", False), ("after", True)):
+                        for page in range(int(change.get(side, {"first": "1"})["first"], 16),
+                                          int(change.get(side, {"last": "0"})["last"], 16) + 1, 0x10000):
+                            where = int(change[side]["offset"], 16) + page - int(change[side]["first"], 16)
+                            if is_there:
+                                view[page] = (change[side]["name"], change[side]["type"], where)
+                            else:
+                                del view[page]
+            flat = json.loads(self.ask("flat", "--json", f"{self.file}@{commit['number']}"))
+            seen = {}
+            for view in flat["views"]:
+                pages = {page: (r["name"], r["type"], int(r["offset"], 16) + page - int(r["first"], 16))
+                         for r in view["ranges"] for page in range(int(r["first"], 16), int(r["last"], 16) + 1, 0x10000)}
+                seen.update({space["name"]: pages for space in view["spaces"]})
+            self.assertEqual(seen, {name: view for name, view in shown.items() if name in seen})
+            self.assertEqual("cpu-memory-0" in seen, 1 <= commit["number"] < 7)
+
+    def test_diff(self):
+        self.assertEqual(self.ask("diff", self.file + "@5", self.file + "@5"), "")
+        text = self.ask("diff", self.file + "@3", self.file + "@4", "--as", "memory", status=1)
+        self.assertIn("moved 00000000febc0000", text)
+        both = json.loads(self.ask("diff", "--json", self.file + "@0", self.file + "@1", status=1))
+        self.assertEqual([(s["name"], s["in"]) for s in both["spaces"]], [("cpu-memory-0", "b")])
+        # against a map in QEMU's text
+        mixed = json.loads(self.ask("diff", "--json", data("x86_64/pc"), self.file + "@0", "--as", "I/O", status=1))
+        self.assertEqual(mixed["spaces"][0]["in"], "both")
+
+    def test_find(self):
+        text = re.sub(r"\+\d+\.\d{6}", "T", self.ask("find", self.file + "@3", "0xf0010"))
+        self.assertEqual(text.splitlines(), [
+            "0x00000000000f0010 in memory after commit 3: pc.ram (ram) at offset 0xf0010",
+            "    0-1        T  pc.bios (rom) at offset 0x10010",
+            "  * 2-3        T at 0xfffd41ac  pc.ram (ram) at offset 0xf0010",
+            "    4-         T at 0xf1234  pc.ram (rom) at offset 0xf0010"])
+        found = json.loads(self.ask("find", "--json", self.file + "@4", "0xfebc0000"))["spaces"][0]
+        self.assertIsNone(found["answer"])
+        self.assertEqual([(p["from"], p["to"], p["answer"] and p["answer"]["region"]) for p in found["history"]],
+                         [(0, 2, None), (3, 3, "e1000-mmio"), (4, 7, None)])
+        gone = self.ask("find", self.file, "0xa0000", "--as", "cpu-memory-0")
+        self.assertIn("after commit 7: no such address space\n", gone)
+
+    def test_refusals(self):
+        self.refused("pc.trace@8: the last commit is 7", "flat", self.file + "@8")
+        self.refused("a moment of a trace is a commit's number or `last`", "flat", self.file + "@x")
+        self.refused("No such file", "flat", self.file + ".no@1")
+        self.refused("no address space is called 'x'", "flat", self.file + "@1", "--as", "x")
+        self.refused("no address space is called 'x'", "log", self.file, "--as", "x")
+        self.refused("no address space is called 'x'", "find", self.file, "0", "--as", "x")
+        self.refused("no address space is called 'x'", "diff", self.file, self.file, "--as", "x")
+        self.refused("is a trace", "flat", self.file, "--flat", data("x86_64/pc", "flat.txt"))
+        self.refused("not a trace of a memory map", "log", data("x86_64/pc"))
+        self.refused("No such file", "log", "/no/such/file")
+        self.refused("unknown option: -v", "flat", "-v", self.file)
+
+    def test_bad_files(self):
+        good = pathlib.Path(self.file).read_bytes()
+        bad = pathlib.Path(self.dir.name) / "bad.trace"
+        bad.write_bytes(good[:-1])
+        code, out, err = membus("log", bad)
+        self.assertEqual((code, len(out.splitlines())), (0, 7))
+        self.assertEqual(err, f"membus: {bad}: the record after commit 6 is cut off\n")
+        bad.write_bytes(good[:20])
+        self.refused("byte 20: the file ends within its header", "log", bad)
+        bad.write_bytes(good[:33] + b"\xff" * 20 + good[53:])
+        self.refused(f"{bad}: byte ", "flat", bad)
+
+    def test_names_do_not_command_terminals(self):
+        evil = pathlib.Path(self.dir.name) / "evil.trace"
+        evil.write_bytes(pathlib.Path(self.file).read_bytes().replace(b"pc.ram", b"p\x1b[2Jm"))
+        for args in (("log", "-v", evil), ("flat", evil), ("find", evil, "0"), ("diff", evil, self.file + "@0")):
+            _, out, _ = membus(*args)
+            self.assertNotIn("\x1b", out)
+            self.assertIn("p\\x1b[2Jm", out)
+
+
 if __name__ == "__main__":
     MEMBUS, SOURCE = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
-    unittest.main(argv=[sys.argv[0]] + sys.argv[3:])
+    MAKE_TRACE = os.path.abspath(sys.argv[3])
+    unittest.main(argv=[sys.argv[0]] + sys.argv[4:])

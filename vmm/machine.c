@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine: its devices, what is asked of it as a whole, interrupts, messages. */
+#include "devices.h"
+#include "machine_run.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+void vmm_complain(const char *fmt, ...)
+{
+    char line[1024];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    /* One write: CPUs complain, too. In raw mode terminals still end lines in CR LF (signals.h). */
+    fprintf(stderr, "membus boot: %s\n", line);
+}
+
+/* ---- Devices ------------------------------------------------------------------------ */
+
+static void finalize_device(void *opaque)
+{
+    Device *device = opaque;
+
+    free(device->mapped);
+    if (device->finalize) {
+        device->finalize(device);
+    }
+    free(device);
+}
+
+void *device_create(Machine *m, size_t size, const char *name, void (*reset)(Device *device))
+{
+    Device *device = calloc(1, size);
+
+    if (!device) {
+        error_set(NULL, ENOMEM, "%s: memory is short", name);
+        return NULL;
+    }
+    device->machine = m;
+    device->name = name;
+    device->reset = reset;
+    device->owner = memory_owner_create(m->ms, name, finalize_device, device);
+    if (!device->owner) {
+        free(device);
+        return NULL;
+    }
+    *(m->last_device ? &m->last_device->next : &m->devices) = device;
+    m->last_device = device;
+    return device;
+}
+
+int device_map(Device *device, MemoryRegion *container, hwaddr addr, MemoryRegion *mr, int priority)
+{
+    MemoryRegion **mapped =
+        realloc(device->mapped, (device->nr_mapped + 1) * sizeof *device->mapped);
+
+    if (!mapped) {
+        return error_set(NULL, ENOMEM, "%s: memory is short", device->name);
+    }
+    device->mapped = mapped;
+    int result = memory_region_add_subregion_overlap(container, addr, mr, priority);
+    if (result == 0) {
+        device->mapped[device->nr_mapped++] = mr;
+    }
+    return result;
+}
+
+int device_map_ports(Device *device, MemoryRegion *mr, const MemoryRegionOps *ops, const char *name,
+                     uint16_t port, unsigned count)
+{
+    int result = memory_region_init_io(mr, device->owner, ops, device, name, count);
+
+    return result < 0 ? result
+                      : device_map(device, get_system_io(device->machine->ms), port, mr, 0);
+}
+
+/* An edit takes memory, which may be short for a moment. At the end there is no other way. */
+void region_unmap(MemoryRegion *mr)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+
+    for (unsigned i = 0; i < 1000 && memory_region_is_mapped(mr); i++) {
+        if (memory_region_del_subregion(memory_region_container(mr), mr) == -ENOMEM) {
+            nanosleep(&moment, NULL);
+        }
+    }
+}
+
+static void end_device(Device *device)
+{
+    if (device->unrealize) {
+        device->unrealize(device);
+    }
+    for (unsigned i = 0; i < device->nr_mapped; i++) {
+        region_unmap(device->mapped[i]);
+    }
+    memory_owner_unref(device->owner);
+}
+
+/* In reverse order: a device may stand on those before it. */
+static void end_devices(Device *first)
+{
+    if (first) {
+        end_devices(first->next);
+        end_device(first);
+    }
+}
+
+void devices_end(Machine *m)
+{
+    end_devices(m->devices);
+    m->devices = m->last_device = NULL;
+}
+
+/* ---- Stopping and resetting -------------------------------------------------------------- */
+
+void machine_request(Machine *m, MachineRequest request, int status)
+{
+    RunState *run = m->run;
+
+    pthread_mutex_lock(&run->lock);
+    if (request > run->request) {
+        run->request = request;
+        run->status = status;
+    }
+    pthread_mutex_unlock(&run->lock);
+    loop_wake(m->loop);
+}
+
+void machine_wait_for_request(Machine *m)
+{
+    RunState *run = m->run;
+
+    pthread_mutex_lock(&run->lock);
+    while (run->request != MACHINE_NONE && run->pauses == 0 && !run->ending) {
+        pthread_cond_wait(&run->changed, &run->lock);
+    }
+    pthread_mutex_unlock(&run->lock);
+}
+
+/* Context of both: RunState.control held. */
+static void pause_cpus(Machine *m)
+{
+    RunState *run = m->run;
+
+    pthread_mutex_lock(&run->lock);
+    bool first = run->pauses++ == 0;
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+    if (first) {
+        cpus_wait_parked(m);
+        memory_system_lock(m->ms);
+        machine_clock_stop(m);
+        memory_system_unlock(m->ms);
+    }
+}
+
+static void resume_cpus(Machine *m)
+{
+    RunState *run = m->run;
+
+    pthread_mutex_lock(&run->lock);
+    bool last = run->pauses == 1;
+    pthread_mutex_unlock(&run->lock);
+    if (last) {
+        memory_system_lock(m->ms);
+        machine_clock_start(m);
+        memory_system_unlock(m->ms);
+    }
+    pthread_mutex_lock(&run->lock);
+    run->pauses--;
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+}
+
+void machine_stop(Machine *m)
+{
+    pthread_mutex_lock(&m->run->control);
+    if (!m->run->stopped) {
+        m->run->stopped = true;
+        pause_cpus(m);
+    }
+    pthread_mutex_unlock(&m->run->control);
+}
+
+void machine_cont(Machine *m)
+{
+    pthread_mutex_lock(&m->run->control);
+    if (m->run->stopped) {
+        m->run->stopped = false;
+        resume_cpus(m);
+    }
+    pthread_mutex_unlock(&m->run->control);
+}
+
+bool machine_is_stopped(Machine *m)
+{
+    pthread_mutex_lock(&m->run->control);
+    bool stopped = m->run->stopped;
+    pthread_mutex_unlock(&m->run->control);
+    return stopped;
+}
+
+void machine_pause(Machine *m)
+{
+    pthread_mutex_lock(&m->run->control);
+    pause_cpus(m);
+}
+
+void machine_resume(Machine *m)
+{
+    resume_cpus(m);
+    pthread_mutex_unlock(&m->run->control);
+}
+
+KVMState *machine_kvm(Machine *m)
+{
+    return m->kind && m->kind->kvm ? m->kind->kvm(m) : NULL;
+}
+
+/* The map goes back to power-on in one commit; RAM keeps what is in it, as on a real PC. */
+void machine_reset(Machine *m)
+{
+    pthread_mutex_lock(&m->run->control);
+    pause_cpus(m);
+    memory_system_lock(m->ms);
+    memory_region_transaction_begin(m->ms);
+    for (Device *device = m->devices; device; device = device->next) {
+        if (device->reset) {
+            device->reset(device);
+        }
+    }
+    if (memory_region_transaction_commit(m->ms) < 0) {
+        vmm_complain("reset: %s", membus_last_error());
+        machine_request(m, MACHINE_QUIT, VMM_CRASHED);
+    }
+    memory_system_unlock(m->ms);
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        m->kind->reset(m->cpus[i]);
+    }
+    resume_cpus(m);
+    pthread_mutex_unlock(&m->run->control);
+}
+
+/* The machine was made with one pause; this ends it. */
+void machine_power_on(Machine *m)
+{
+    machine_reset(m);
+    pthread_mutex_lock(&m->run->control);
+    resume_cpus(m);
+    pthread_mutex_unlock(&m->run->control);
+}
+
+bool machine_serve_requests(Machine *m, int *status)
+{
+    RunState *run = m->run;
+
+    pthread_mutex_lock(&run->lock);
+    MachineRequest request = run->request;
+    *status = run->status;
+    pthread_mutex_unlock(&run->lock);
+    if (request == MACHINE_STOP) {
+        machine_stop(m);
+    } else if (request == MACHINE_RESET) {
+        machine_reset(m);
+    }
+    pthread_mutex_lock(&run->lock);
+    if (run->request == request && request != MACHINE_QUIT) { /* that one is for ever */
+        run->request = MACHINE_NONE;
+    }
+    pthread_cond_broadcast(&run->changed);
+    pthread_mutex_unlock(&run->lock);
+    return request == MACHINE_QUIT;
+}
+
+/* ---- Interrupts ------------------------------------------------------------------------------ */
+
+void machine_set_irq(Machine *m, unsigned irq, bool level)
+{
+    if (m->kind->set_irq) {
+        m->kind->set_irq(m, irq, level);
+    } else if (irq < 16 && m->pic) {
+        pic_set_irq(m->pic, irq, level);
+    }
+}
+
+void machine_pulse_irq(Machine *m, unsigned irq)
+{
+    machine_set_irq(m, irq, true);
+    machine_set_irq(m, irq, false);
+}
