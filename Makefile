@@ -27,6 +27,12 @@ build: deps-build $(BUILD)/build.ninja
 run: deps-run build
 	BUILD=$(BUILD) scripts/run
 
+run-linux: deps-linux build
+	BUILD=$(BUILD) scripts/run linux
+
+tour: deps-build build
+	BUILD=$(BUILD) scripts/tour
+
 test: deps-test build
 	scripts/run-tests $(BUILD)
 
@@ -51,4 +57,4 @@ install: build
 clean:
 	rm -rf $(BUILD) $(FUZZ_BUILD) build-ci
 
-.PHONY: all build run test lab bench fuzz docs format install clean
+.PHONY: all build run run-linux tour test lab bench fuzz docs format install clean

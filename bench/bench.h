@@ -102,5 +102,6 @@ void bench_dump(Bench *bench);
 void bench_prealloc(Bench *bench);
 void bench_dirty(Bench *bench);
 void bench_kvm(Bench *bench);
+void bench_soft(Bench *bench);
 
 #endif

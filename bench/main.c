@@ -70,6 +70,7 @@ int main(int argc, char **argv)
     bench_dump(&bench);
     bench_dirty(&bench);
     bench_kvm(&bench);
+    bench_soft(&bench);
     bench.pin = false;
     bench_readers(&bench);
     bench_prealloc(&bench);
