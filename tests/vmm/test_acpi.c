@@ -98,7 +98,7 @@ static void carry_out(Installed *in, const uint8_t *command)
 static Installed install(void)
 {
     Installed in = {0};
-    uint32_t size;
+    uint32_t size = 0;
     uint8_t *loader = read_file(f, "etc/table-loader", &size);
 
     in.rsdp = read_file(f, "etc/acpi/rsdp", &in.rsdp_size);
