@@ -62,6 +62,12 @@ int device_map(Device *device, MemoryRegion *container, hwaddr addr, MemoryRegio
 int device_map_ports(Device *device, MemoryRegion *mr, const MemoryRegionOps *ops, const char *name,
                      uint16_t port, unsigned count);
 
+/* Of the board. Reset all devices: as memory_region_transaction_commit(). End them. */
+int devices_reset(Machine *m);
+void devices_end(Machine *m);
+/* Take @mr out of its container, if it is in one. */
+void region_unmap(MemoryRegion *mr);
+
 /* ---- The machine ------------------------------------------------------------- */
 
 typedef enum MachineRequest {

@@ -73,9 +73,5 @@ void trace_end(Machine *m);
 
 /* machine.c. The first reset, after which the guest runs. Context: as machine_stop(). */
 void machine_power_on(Machine *m);
-/* Take @mr out of its container, if it is in one. Context: machine lock. */
-void region_unmap(MemoryRegion *mr);
-/* End all devices. Context: machine lock. */
-void devices_end(Machine *m);
 
 #endif

@@ -25,65 +25,6 @@ static FakeMachine *locked(Machine *m)
     return fake(m);
 }
 
-/* ---- Devices ---------------------------------------------------------------------------- */
-
-static void finalize(void *opaque)
-{
-    Device *device = opaque;
-
-    if (device->finalize) {
-        device->finalize(device);
-    }
-    free(device);
-}
-
-void *device_create(Machine *m, size_t size, const char *name, void (*reset)(Device *device))
-{
-    Device *device = calloc(1, size);
-
-    assert_non_null(device);
-    device->machine = &locked(m)->m;
-    device->name = name;
-    device->reset = reset;
-    device->owner = memory_owner_create(m->ms, name, finalize, device);
-    assert_non_null(device->owner);
-    *(m->last_device ? &m->last_device->next : &m->devices) = device;
-    m->last_device = device;
-    return device;
-}
-
-int device_map(Device *device, MemoryRegion *container, hwaddr addr, MemoryRegion *mr, int priority)
-{
-    device->mapped = realloc(device->mapped, (device->nr_mapped + 1) * sizeof(*device->mapped));
-    assert_non_null(device->mapped);
-    device->mapped[device->nr_mapped++] = mr;
-    return memory_region_add_subregion_overlap(container, addr, mr, priority);
-}
-
-int device_map_ports(Device *device, MemoryRegion *mr, const MemoryRegionOps *ops, const char *name,
-                     uint16_t port, unsigned count)
-{
-    assert_int_equal(memory_region_init_io(mr, device->owner, ops, device, name, count), 0);
-    return device_map(device, get_system_io(device->machine->ms), port, mr, 0);
-}
-
-static void end_devices(Device *device)
-{
-    if (!device) {
-        return;
-    }
-    end_devices(device->next);
-    if (device->unrealize) {
-        device->unrealize(device);
-    }
-    for (unsigned i = 0; i < device->nr_mapped; i++) {
-        MemoryRegion *mr = device->mapped[i];
-        assert_int_equal(memory_region_del_subregion(memory_region_container(mr), mr), 0);
-    }
-    free(device->mapped);
-    memory_owner_unref(device->owner);
-}
-
 /* ---- Time ------------------------------------------------------------------------------- */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *ts);
@@ -270,18 +211,14 @@ FakeMachine *fake_machine_start(void)
 void fake_machine_reset(FakeMachine *f)
 {
     memory_system_lock(f->m.ms);
-    for (Device *device = f->m.devices; device; device = device->next) {
-        if (device->reset) {
-            device->reset(device);
-        }
-    }
+    assert_int_equal(devices_reset(&f->m), 0);
     memory_system_unlock(f->m.ms);
 }
 
 void fake_machine_end(FakeMachine *f)
 {
     memory_system_lock(f->m.ms);
-    end_devices(f->m.devices);
+    devices_end(&f->m);
     assert_null(f->timers);
     memory_system_unlock(f->m.ms);
     memory_system_drain(f->m.ms);

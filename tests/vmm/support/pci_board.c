@@ -22,49 +22,6 @@ static void must(int result, const char *what)
 
 /* ---- What machine.c does --------------------------------------------------------------- */
 
-static void finalize(void *opaque)
-{
-    Device *device = opaque;
-
-    free(device->mapped);
-    if (device->finalize) {
-        device->finalize(device);
-    }
-    free(device);
-}
-
-void *device_create(Machine *m, size_t size, const char *name, void (*reset)(Device *device))
-{
-    Device *device = calloc(1, size);
-
-    if (device) {
-        device->machine = m;
-        device->name = name;
-        device->reset = reset;
-        device->owner = memory_owner_create(m->ms, name, finalize, device);
-        device->next = m->devices; /* newest first */
-        m->devices = device;
-    }
-    return device;
-}
-
-int device_map(Device *device, MemoryRegion *container, hwaddr addr, MemoryRegion *mr, int priority)
-{
-    size_t size = (device->nr_mapped + 1) * sizeof(MemoryRegion *);
-
-    device->mapped = realloc(device->mapped, size);
-    device->mapped[device->nr_mapped++] = mr;
-    return memory_region_add_subregion_overlap(container, addr, mr, priority);
-}
-
-int device_map_ports(Device *device, MemoryRegion *mr, const MemoryRegionOps *ops, const char *name,
-                     uint16_t port, unsigned count)
-{
-    int result = memory_region_init_io(mr, device->owner, ops, device, name, count);
-
-    return result ? result : device_map(device, get_system_io(device->machine->ms), port, mr, 0);
-}
-
 void machine_set_irq(Machine *m, unsigned irq, bool level)
 {
     ((PciBoard *)m)->irq[irq] = level;
@@ -260,13 +217,7 @@ PciBoard *pci_board_start(const char *disk, bool readonly, bool bridge)
 void pci_board_reset(PciBoard *b)
 {
     memory_system_lock(b->m.ms);
-    memory_region_transaction_begin(b->m.ms);
-    for (Device *device = b->m.devices; device; device = device->next) {
-        if (device->reset) {
-            device->reset(device);
-        }
-    }
-    must(memory_region_transaction_commit(b->m.ms), "reset");
+    must(devices_reset(&b->m), "reset");
     memory_system_unlock(b->m.ms);
 }
 
@@ -275,19 +226,7 @@ void pci_board_end(PciBoard *b)
     MemorySystem *ms = b->m.ms;
 
     memory_system_lock(ms);
-    for (Device *device = b->m.devices, *next; device; device = next) {
-        next = device->next;
-        if (device->unrealize) {
-            device->unrealize(device);
-        }
-        for (unsigned i = 0; i < device->nr_mapped; i++) {
-            MemoryRegion *mr = device->mapped[i];
-            if (memory_region_is_mapped(mr)) {
-                memory_region_del_subregion(memory_region_container(mr), mr);
-            }
-        }
-        memory_owner_unref(device->owner);
-    }
+    devices_end(&b->m);
     memory_system_unlock(ms);
     memory_system_drain(ms);
     must(memory_system_destroy(ms), "the end");
