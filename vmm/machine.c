@@ -20,6 +20,32 @@ void vmm_complain(const char *fmt, ...)
     fprintf(stderr, "membus boot: %s\n", line);
 }
 
+int machine_run_begin(Machine *m, Error **errp)
+{
+    m->run = calloc(1, sizeof *m->run);
+    if (!m->run) {
+        return error_set(errp, ENOMEM, "memory is short");
+    }
+    pthread_mutex_init(&m->run->lock, NULL);
+    pthread_mutex_init(&m->run->control, NULL);
+    pthread_cond_init(&m->run->changed, NULL);
+    m->run->pauses = 1;
+    m->run->clock_stopped = true;
+    m->loop = loop_create(m);
+    return m->loop ? 0 : error_set(errp, errno, "no loop: %m");
+}
+
+void machine_run_end(Machine *m)
+{
+    loop_destroy(m->loop);
+    if (m->run) {
+        pthread_mutex_destroy(&m->run->lock);
+        pthread_mutex_destroy(&m->run->control);
+        pthread_cond_destroy(&m->run->changed);
+        free(m->run);
+    }
+}
+
 /* ---- Stopping and resetting -------------------------------------------------------------- */
 
 void machine_request(Machine *m, MachineRequest request, int status)

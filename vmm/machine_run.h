@@ -71,6 +71,13 @@ void board_destroy(Machine *m);
 int trace_begin(Machine *m, Error **errp);
 void trace_end(Machine *m);
 
+/*
+ * machine.c. m->run and m->loop, with one pause, which machine_power_on() ends; and their end.
+ * Context: no lock.
+ */
+int machine_run_begin(Machine *m, Error **errp);
+void machine_run_end(Machine *m);
+
 /* machine.c. The first reset, after which the guest runs. Context: as machine_stop(). */
 void machine_power_on(Machine *m);
 

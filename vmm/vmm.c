@@ -29,21 +29,7 @@ static int begin(Machine *m, Error **errp)
     if (!m->ms) {
         return error_set(errp, ENOMEM, "%s", membus_last_error());
     }
-    m->run = calloc(1, sizeof *m->run);
-    if (!m->run) {
-        return error_set(errp, ENOMEM, "memory is short");
-    }
-    pthread_mutex_init(&m->run->lock, NULL);
-    pthread_mutex_init(&m->run->control, NULL);
-    pthread_cond_init(&m->run->changed, NULL);
-    m->run->pauses = 1; /* until the first reset */
-    m->run->clock_stopped = true;
-    m->loop = loop_create(m);
-    if (!m->loop) {
-        return error_set(errp, errno, "no loop: %m");
-    }
-    result = signals_begin(m, errp);
-    if (result < 0) {
+    if ((result = machine_run_begin(m, errp)) < 0 || (result = signals_begin(m, errp)) < 0) {
         return result;
     }
     memory_system_lock(m->ms);
@@ -97,13 +83,7 @@ static void end(Machine *m)
         }
     }
     cpus_free(m);
-    loop_destroy(m->loop);
-    if (m->run) {
-        pthread_mutex_destroy(&m->run->lock);
-        pthread_mutex_destroy(&m->run->control);
-        pthread_cond_destroy(&m->run->changed);
-        free(m->run);
-    }
+    machine_run_end(m);
     free(m);
 }
 

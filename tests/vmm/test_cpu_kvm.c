@@ -43,7 +43,6 @@ GUEST(smi);
 
 typedef struct Pc {
     Machine m;
-    RunState run;
     VmmOptions options;
     MemoryRegion ram, rom, low_rom, ports, device, secret;
     pthread_t loop;
@@ -52,18 +51,6 @@ typedef struct Pc {
     MachineRequest at_read; /* what reading the device asks for */
     CpuState inside;        /* of the CPU that asked */
 } Pc;
-
-/* Not for these CPUs. */
-__attribute__((weak)) void pic_set_irq(Pic *pic, unsigned irq, bool level)
-{
-    (void)pic, (void)irq, (void)level;
-}
-
-__attribute__((weak)) uint8_t pic_acknowledge(Pic *pic)
-{
-    (void)pic;
-    return 0;
-}
 
 /* ---- The machine ------------------------------------------------------------------- */
 
@@ -133,20 +120,15 @@ static Pc *pc_build(unsigned nr_cpus, const uint8_t *begin, const uint8_t *end)
     Machine *m = &pc->m;
     Error *err = NULL;
 
-    *m = (Machine){.options = &pc->options, .run = &pc->run, .nr_cpus = nr_cpus};
+    *m = (Machine){.options = &pc->options, .nr_cpus = nr_cpus};
     pc->options.accel = "kvm";
     pc->at_read = MACHINE_RESET;
     m->ms = memory_system_create();
-    pthread_mutex_init(&pc->run.lock, NULL);
-    pthread_mutex_init(&pc->run.control, NULL);
-    pthread_cond_init(&pc->run.changed, NULL);
-    pc->run.pauses = 1;
-    pc->run.clock_stopped = true;
-    m->loop = loop_create(m);
+    must(machine_run_begin(m, NULL));
     if (cpus_choose_kind(m, &err) < 0) {
         print_message("# no KVM: %s\n", error_get_pretty(err));
         error_free(err);
-        loop_destroy(m->loop);
+        machine_run_end(m);
         memory_system_destroy(m->ms);
         test_free(pc);
         skip();
@@ -200,7 +182,7 @@ static int pc_end(Pc *pc, bool quit)
     memory_system_unlock(m->ms);
     must(memory_system_destroy(m->ms));
     cpus_free(m);
-    loop_destroy(m->loop);
+    machine_run_end(m);
     int status = pc->status;
     test_free(pc);
     return status;

@@ -125,7 +125,7 @@ static void begin(Board *b, const uint8_t *entry)
     *b = (Board){.vm = vm_create(NULL)};
     Machine *m = &b->vm->machine;
 
-    m->run->pauses = 1;
+    m->run->pauses = 1; /* as machine_power_on() wants it */
     m->run->clock_stopped = true;
     m->kind = &cpu_soft;
     m->nr_cpus = 1;

@@ -15,13 +15,10 @@ Vm *vm_create(const VmmOptions *options)
     vm->options = options ? *options : (VmmOptions){0};
     m->options = &vm->options;
     m->ms = memory_system_create();
-    m->run = calloc(1, sizeof *m->run);
-    assert_true(m->ms && m->run);
-    pthread_mutex_init(&m->run->lock, NULL);
-    pthread_mutex_init(&m->run->control, NULL);
-    pthread_cond_init(&m->run->changed, NULL);
-    m->loop = loop_create(m);
-    assert_non_null(m->loop);
+    assert_non_null(m->ms);
+    assert_int_equal(0, machine_run_begin(m, NULL));
+    m->run->pauses = 0; /* there is no CPU to wait for */
+    m->run->clock_stopped = false;
     assert_int_equal(0, memory_region_init_ram(&vm->ram, memory_system_owner(m->ms), "pc.ram",
                                                VM_RAM_SIZE, NULL));
     assert_int_equal(0, memory_region_add_subregion(get_system_memory(m->ms), 0, &vm->ram));
@@ -66,10 +63,6 @@ void vm_destroy(Vm *vm)
     memory_region_finalize(&vm->ram);
     memory_system_drain(m->ms);
     assert_int_equal(0, memory_system_destroy(m->ms));
-    loop_destroy(m->loop);
-    pthread_mutex_destroy(&m->run->lock);
-    pthread_mutex_destroy(&m->run->control);
-    pthread_cond_destroy(&m->run->changed);
-    free(m->run);
+    machine_run_end(m);
     free(vm);
 }
