@@ -397,7 +397,7 @@ static bool parse(const char *text, uint64_t *value)
 int main(int argc, char **argv)
 {
     uint64_t args[3] = {1000, 100, 1}; /* rounds, edits, seed */
-    char disk[] = "/tmp/soak-board-XXXXXX";
+    char disk[BOARD_DISK_PATH];
 
     for (int i = 1; i < argc; i++) {
         if (i > 3 || !parse(argv[i], &args[i - 1])) {
@@ -406,14 +406,9 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    int fd = mkstemp(disk);
-    if (fd < 0 || ftruncate(fd, DISK_SIZE) < 0) {
-        perror(disk);
-        return 2;
-    }
-    close(fd);
+    int fd = pci_board_make_disk(disk, DISK_SIZE);
     bool good = run(args[0], args[1], args[2], disk);
-    unlink(disk);
+    close(fd);
     if (good) {
         printf("ok: %" PRIu64 " rounds x %" PRIu64 " edits from seed %" PRIu64 "\n", args[0],
                args[1], args[2]);

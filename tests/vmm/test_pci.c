@@ -21,22 +21,6 @@
 #define BRIDGE AT(0, 3, 0)
 #define NOBODY UINT32_MAX
 
-static char disk[] = "/tmp/test-pci-XXXXXX";
-
-static int make_disk(void **state)
-{
-    int fd = mkstemp(disk);
-
-    (void)state;
-    return fd < 0 || ftruncate(fd, 1 << 20) < 0 || close(fd) < 0;
-}
-
-static int remove_disk(void **state)
-{
-    (void)state;
-    return unlink(disk);
-}
-
 /* The name of what answers at @addr of memory (ports): "" for nobody. */
 static const char *who(PciBoard *b, hwaddr addr)
 {
@@ -52,7 +36,7 @@ static const char *who(PciBoard *b, hwaddr addr)
 
 static void functions_have_their_identities(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
 
     (void)state;
     assert_int_equal(config_readl(b, HOST, 0), 0x12378086);
@@ -108,7 +92,7 @@ static void capabilities_are_laid_out_as_in_qemu(void **state)
         0x00003000, 0x00001000, 0x00000004, 0x05147009, 0x00000000, 0x00000000, 0x00000000,
         0x00000000, 0x00018411, 0x00000001, 0x00000801,
     };
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
 
     (void)state;
     for (unsigned i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
@@ -125,7 +109,7 @@ static void capabilities_are_laid_out_as_in_qemu(void **state)
 
 static void bars_say_their_size(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     static const struct {
         uint32_t at;
         unsigned reg;
@@ -163,7 +147,7 @@ static void bars_are_where_they_may_be(void **state)
         {0xffffc000, 1, true},
         {0, 0x80000000, true},
     };
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
 
     (void)state;
     config_writew(b, DISK, 4, PCI_COMMAND_MEMORY);
@@ -188,7 +172,7 @@ static void bars_are_where_they_may_be(void **state)
 
 static void bars_move_and_overlap(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     AddressSpace *memory = memory_system_memory(b->m.ms);
     MemTxResult result;
 
@@ -331,7 +315,7 @@ static PciDevice *device_at(PciBoard *b, unsigned bus, unsigned slot)
 
 static void bus_masters_see_memory_while_they_may(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     AddressSpace *dma = pci_dma(device_at(b, 0, 3));
     MemTxResult result;
 
@@ -361,7 +345,7 @@ static void set_irq(PciBoard *b, PciDevice *pci, bool level)
 
 static void pins_are_routed(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     PciDevice *pci = device_at(b, 0, 3); /* slot 3, pin A: PIRQ C */
 
     (void)state;
@@ -391,7 +375,7 @@ static void pins_are_routed(void **state)
 
 static void an_interrupt_is_a_store(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     AddressSpace *memory = memory_system_memory(b->m.ms);
     const hwaddr table = 0x90000000, pba = table + 0x800;
 
@@ -419,7 +403,7 @@ static void an_interrupt_is_a_store(void **state)
 
 static void a_bridge_passes_on_what_is_in_its_windows(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, true);
+    PciBoard *b = pci_board_start(board_disk, false, true);
 
     (void)state;
     assert_int_equal(config_readl(b, BRIDGE, 0), 0x00011b36);
@@ -474,5 +458,5 @@ int main(void)
         cmocka_unit_test(a_bridge_passes_on_what_is_in_its_windows),
     };
 
-    return cmocka_run_group_tests(tests, make_disk, remove_disk);
+    return cmocka_run_group_tests(tests, board_disk_setup, board_disk_teardown);
 }

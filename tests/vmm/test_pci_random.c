@@ -19,22 +19,6 @@
 #define BRIDGE AT(0, 3, 0)
 #define DISK AT(1, 3, 0)
 
-static char disk[] = "/tmp/test-pci-random-XXXXXX";
-
-static int make_disk(void **state)
-{
-    int fd = mkstemp(disk);
-
-    (void)state;
-    return fd < 0 || ftruncate(fd, 1 << 20) < 0 || close(fd) < 0;
-}
-
-static int remove_disk(void **state)
-{
-    (void)state;
-    return unlink(disk);
-}
-
 /* ---- What the registers say ------------------------------------------------------------ */
 
 typedef struct Window {
@@ -149,7 +133,7 @@ static void who_answers_is_what_registers_say(void **state)
     static const hwaddr probes[] = {0x80000000,         0x80000400,        0x80001000, 0x80101000,
                                     0x81000000,         0xfffff000,        0xff000000, 0x180001000,
                                     0xffffffff80001000, 0xfffffffffff01000};
-    PciBoard *b = pci_board_start(disk, false, true);
+    PciBoard *b = pci_board_start(board_disk, false, true);
     unsigned found = 0;
 
     (void)state;
@@ -175,7 +159,7 @@ static void who_answers_is_what_registers_say(void **state)
 /* 2^64 bytes have a size, too. */
 static void a_window_may_be_all_there_is(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, true);
+    PciBoard *b = pci_board_start(board_disk, false, true);
 
     (void)state;
     config_writel(b, BRIDGE, 0x18, 0x00010100);
@@ -198,5 +182,5 @@ int main(void)
         cmocka_unit_test(a_window_may_be_all_there_is),
     };
 
-    return cmocka_run_group_tests(tests, make_disk, remove_disk);
+    return cmocka_run_group_tests(tests, board_disk_setup, board_disk_teardown);
 }

@@ -17,29 +17,18 @@
 #define SECTORS 4096U
 #define FEATURE(name) (UINT64_C(1) << (name))
 
-static char disk[] = "/tmp/test-virtio-blk-XXXXXX";
-static int disk_fd;
-
 static int make_disk(void **state)
 {
     uint32_t words[128];
 
-    (void)state;
-    disk_fd = mkstemp(disk);
+    board_disk_setup(state);
     for (unsigned i = 0; i < SECTORS; i++) {
         for (unsigned j = 0; j < 128; j++) {
             words[j] = i * 1000003 + j;
         }
-        assert_int_equal(pwrite(disk_fd, words, 512, 512 * i), 512);
+        assert_int_equal(pwrite(board_disk_fd, words, 512, 512 * i), 512);
     }
     return 0;
-}
-
-static int remove_disk(void **state)
-{
-    (void)state;
-    close(disk_fd);
-    return unlink(disk);
 }
 
 static uint8_t *ram(PciBoard *b, hwaddr addr)
@@ -51,7 +40,7 @@ static uint8_t *ram(PciBoard *b, hwaddr addr)
 
 static void the_configuration_is_right(void **state)
 {
-    PciBoard *b = pci_board_start(disk, true, false);
+    PciBoard *b = pci_board_start(board_disk, true, false);
     BlkDriver d;
 
     (void)state;
@@ -76,7 +65,7 @@ static void the_configuration_is_right(void **state)
 /* Random transfers, compared with a model of the disk. */
 static void random_transfers(uint64_t features, bool indirect, bool bridge)
 {
-    PciBoard *b = pci_board_start(disk, false, bridge);
+    PciBoard *b = pci_board_start(board_disk, false, bridge);
     uint8_t *model = malloc(SECTORS * 512);
     uint32_t at = bridge ? AT(1, 3, 0) : DISK;
     BlkDriver d;
@@ -86,7 +75,7 @@ static void random_transfers(uint64_t features, bool indirect, bool bridge)
         config_writel(b, DISK, 0x20, 0x90008000);
         config_writew(b, DISK, 4, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     }
-    assert_int_equal(pread(disk_fd, model, SECTORS * 512, 0), SECTORS * 512);
+    assert_int_equal(pread(board_disk_fd, model, SECTORS * 512, 0), SECTORS * 512);
     blk_driver_find(&d, b, at);
     assert_true(blk_driver_start(&d, features));
     srand(7);
@@ -122,7 +111,7 @@ static void random_transfers(uint64_t features, bool indirect, bool bridge)
     assert_int_equal(blk_driver_request(&d, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, false), 0);
     pci_board_end(b);
     uint8_t *now = malloc(SECTORS * 512);
-    assert_int_equal(pread(disk_fd, now, SECTORS * 512, 0), SECTORS * 512);
+    assert_int_equal(pread(board_disk_fd, now, SECTORS * 512, 0), SECTORS * 512);
     assert_memory_equal(model, now, SECTORS * 512);
     free(now);
     free(model);
@@ -152,7 +141,7 @@ static void transfers_behind_a_bridge(void **state)
 static void what_cannot_be_done_is_an_error(void **state)
 {
     const uint32_t one[] = {512}, odd[] = {100}, twenty[] = {20}, two[] = {1024};
-    PciBoard *b = pci_board_start(disk, true, false);
+    PciBoard *b = pci_board_start(board_disk, true, false);
     BlkDriver d;
 
     (void)state;
@@ -184,7 +173,7 @@ static void a_full_disk_is_an_error(void **state)
 {
     const uint32_t one[] = {512};
     struct rlimit before, limit;
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     BlkDriver d;
 
     (void)state;
@@ -201,7 +190,7 @@ static void a_full_disk_is_an_error(void **state)
     setrlimit(RLIMIT_FSIZE, &before);
     assert_int_equal(blk_driver_request(&d, VIRTIO_BLK_T_OUT, SECTORS, one, 1, false),
                      VIRTIO_BLK_S_IOERR);
-    assert_int_equal(lseek(disk_fd, 0, SEEK_END), SECTORS * 512);
+    assert_int_equal(lseek(board_disk_fd, 0, SEEK_END), SECTORS * 512);
     pci_board_end(b);
 }
 
@@ -210,7 +199,7 @@ static void a_full_disk_is_an_error(void **state)
 static void completions_interrupt(void **state)
 {
     const uint32_t one[] = {512};
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     BlkDriver d;
 
     (void)state;
@@ -251,7 +240,7 @@ static void completions_interrupt(void **state)
 
 static void the_window_in_configuration_space(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
 
     (void)state;
     config_writeb(b, DISK, 0x88, 4);
@@ -275,7 +264,7 @@ static BlkDriver *hostile_start(uint64_t features)
 {
     BlkDriver *d = calloc(1, sizeof(*d));
 
-    blk_driver_find(d, pci_board_start(disk, false, false), DISK);
+    blk_driver_find(d, pci_board_start(board_disk, false, false), DISK);
     assert_true(blk_driver_start(d, features));
     return d;
 }
@@ -418,7 +407,7 @@ static void rings_are_anywhere(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 3 * sizeof(places) / sizeof(places[0]); i++) {
-        PciBoard *b = pci_board_start(disk, false, false);
+        PciBoard *b = pci_board_start(board_disk, false, false);
         BlkDriver d;
         blk_driver_find(&d, b, DISK);
         assert_true(blk_driver_start(&d, 0));
@@ -495,5 +484,5 @@ int main(void)
         cmocka_unit_test(a_reset_forgets_requests),
     };
 
-    return cmocka_run_group_tests(tests, make_disk, remove_disk);
+    return cmocka_run_group_tests(tests, make_disk, board_disk_teardown);
 }

@@ -19,25 +19,15 @@
 #define MAX_DATA 0x8000U
 #define BUFFER(i) (BUFFERS + (i)*MAX_DATA)
 
-static char disk[] = "/tmp/test-virtio-flight-XXXXXX";
-static int disk_fd;
 static uint8_t model[SECTORS * 512];
 
 static int make_disk(void **state)
 {
-    (void)state;
-    disk_fd = mkstemp(disk);
+    board_disk_setup(state);
     for (unsigned i = 0; i < sizeof(model); i++) {
         model[i] = (uint8_t)(i * 7 + i / 512);
     }
-    return pwrite(disk_fd, model, sizeof(model), 0) == sizeof(model) ? 0 : -1;
-}
-
-static int remove_disk(void **state)
-{
-    (void)state;
-    close(disk_fd);
-    return unlink(disk);
+    return pwrite(board_disk_fd, model, sizeof(model), 0) == sizeof(model) ? 0 : -1;
 }
 
 static uint8_t *ram(PciBoard *b, hwaddr addr)
@@ -77,7 +67,7 @@ static void collect(BlkDriver *d, unsigned count)
 /* Each has an area of the disk of its own, so the order is the device's. */
 static void requests_do_not_mix(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     const unsigned area = SECTORS / CHAINS;
     BlkDriver d;
 
@@ -103,7 +93,7 @@ static void requests_do_not_mix(void **state)
         }
     }
     uint8_t *file = malloc(sizeof(model));
-    assert_int_equal(pread(disk_fd, file, sizeof(model), 0), sizeof(model));
+    assert_int_equal(pread(board_disk_fd, file, sizeof(model), 0), sizeof(model));
     assert_memory_equal(file, model, sizeof(model));
     free(file);
     pci_board_end(b);
@@ -111,7 +101,7 @@ static void requests_do_not_mix(void **state)
 
 static void the_indices_wrap(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     BlkDriver d;
 
     (void)state;
@@ -130,7 +120,7 @@ static void the_indices_wrap(void **state)
 /* Of two that need all there is, one waits; one that needs more than that fails. */
 static void bounce_buffers_are_waited_for(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     const hwaddr vga = 0xb8000; /* no memory: a device's */
     BlkDriver d;
     uint32_t len;
@@ -154,14 +144,14 @@ static void bounce_buffers_are_waited_for(void **state)
 
 static void a_disk_may_shrink(void **state)
 {
-    PciBoard *b = pci_board_start(disk, false, false);
+    PciBoard *b = pci_board_start(board_disk, false, false);
     const uint32_t one[] = {512};
     BlkDriver d;
 
     (void)state;
     blk_driver_find(&d, b, DISK);
     assert_true(blk_driver_start(&d, 0));
-    assert_int_equal(ftruncate(disk_fd, 512), 0);
+    assert_int_equal(ftruncate(board_disk_fd, 512), 0);
     assert_int_equal(blk_driver_request(&d, VIRTIO_BLK_T_IN, 0, one, 1, false), VIRTIO_BLK_S_OK);
     assert_int_equal(blk_driver_request(&d, VIRTIO_BLK_T_IN, 1, one, 1, false), VIRTIO_BLK_S_IOERR);
     assert_int_equal(blk_driver_status(&d), 0xf);
@@ -177,5 +167,5 @@ int main(void)
         cmocka_unit_test(a_disk_may_shrink),
     };
 
-    return cmocka_run_group_tests(tests, make_disk, remove_disk);
+    return cmocka_run_group_tests(tests, make_disk, board_disk_teardown);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define GUARD_SIZE ((size_t)1 << 20)
 
@@ -189,6 +190,31 @@ static void make_memory(PciBoard *b)
          "isa-bios");
     must(memory_region_set_readonly(&m->isa_bios, true), "isa-bios");
     must(memory_region_add_subregion_overlap(&m->pci_memory, 0xe0000, &m->isa_bios, 1), "ROM");
+}
+
+int pci_board_make_disk(char path[BOARD_DISK_PATH], off_t size)
+{
+    int fd = memfd_create("disk", MFD_CLOEXEC);
+
+    must(fd < 0 ? -errno : ftruncate(fd, size), "disk");
+    snprintf(path, BOARD_DISK_PATH, "/proc/self/fd/%d", fd);
+    return fd;
+}
+
+char board_disk[BOARD_DISK_PATH];
+int board_disk_fd;
+
+int board_disk_setup(void **state)
+{
+    (void)state;
+    board_disk_fd = pci_board_make_disk(board_disk, 2 << 20);
+    return 0;
+}
+
+int board_disk_teardown(void **state)
+{
+    (void)state;
+    return close(board_disk_fd);
 }
 
 PciBoard *pci_board_start(const char *disk, bool readonly, bool bridge)

@@ -32,6 +32,17 @@ typedef struct PciBoard {
     MachineRequest request;
 } PciBoard;
 
+/*
+ * A disk of @size zeroes without a name of its own: its descriptor, and a @path to it. For groups
+ * of tests, one of 2 MiB.
+ */
+#define BOARD_DISK_PATH 32
+int pci_board_make_disk(char path[BOARD_DISK_PATH], off_t size);
+extern char board_disk[BOARD_DISK_PATH];
+extern int board_disk_fd;
+int board_disk_setup(void **state);
+int board_disk_teardown(void **state);
+
 /* @disk NULL: none. Aborts with a message if it cannot be made: it is no test. */
 PciBoard *pci_board_start(const char *disk, bool readonly, bool bridge);
 void pci_board_end(PciBoard *b);
