@@ -60,6 +60,11 @@ static inline hwaddr mmio_part(const FlatRange *range, hwaddr addr, hwaddr len, 
     return len - 1 <= range->last - addr ? len : mmio_part_beyond(range, addr, len, is_write);
 }
 
+static inline unsigned power_of_two_floor(unsigned n)
+{
+    return 1U << (31 - __builtin_clz(n));
+}
+
 static inline uint64_t swap_bytes(uint64_t value, unsigned size)
 {
     return __builtin_bswap64(value) >> (64 - 8 * size);
